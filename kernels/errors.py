@@ -1,0 +1,39 @@
+"""What can go wrong with kernels. Failing user code is not among it: that is a result.
+
+    KernelError                 anything below; its text says what happened, why, what to do
+    ├── KernelStartError        a kernel did not come up (`detail`: its own last words)
+    ├── SessionError            the session cannot take the request
+    │   ├── SessionNotFound
+    │   └── TooManySessions
+    └── BadRequest              an argument is wrong; nothing was changed
+"""
+
+from __future__ import annotations
+
+
+class KernelError(Exception):
+    """Base of this package's errors. `str()` is one or two sentences for the user."""
+
+
+class KernelStartError(KernelError):
+    """A kernel did not come up."""
+
+    def __init__(self, message: str, detail: str = "") -> None:
+        super().__init__(message)
+        self.detail = detail
+
+
+class SessionError(KernelError):
+    """The session cannot take the request as it is."""
+
+
+class SessionNotFound(SessionError):
+    """No session of that name belongs to the caller."""
+
+
+class TooManySessions(SessionError):
+    """The limit of sessions is reached and none may be ended for a new one."""
+
+
+class BadRequest(KernelError):
+    """An argument is wrong; nothing was changed."""

@@ -1,0 +1,175 @@
+"""One request on a kernel: until it is over, its time is up, it is stopped, or the kernel dies."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from kernels.collector import Collector
+from kernels.kernel import Kernel, Message
+from kernels.textlog import Log
+
+#: Seconds to wait after the reply for what iopub still owes; a lost message must not hang a call.
+_LATE = 2.0
+
+
+@dataclass(frozen=True)
+class FileRequest:
+    """Run `source`, the bytes of the `.py` file `path` (absolute), as `python path *args`."""
+
+    path: Path
+    source: bytes
+    args: tuple[str, ...] = ()
+    stdin: str = ""
+
+    @property
+    def title(self) -> str:
+        """What is run, in a few words."""
+        return " ".join((self.path.name, *self.args))
+
+    def code(self) -> str:
+        """What the kernel's other clients see as the input of this execution."""
+        return f"# {self.title}"
+
+    def metadata(self) -> dict[str, Any]:
+        """For the kernel's guest."""
+        return {
+            "mode": "file",
+            "path": str(self.path),
+            "source": base64.b64encode(self.source).decode(),
+            "argv": list(self.args),
+            "stdin": self.stdin,
+        }
+
+
+@dataclass(frozen=True)
+class CodeRequest:
+    """Run `source` as one cell; the value of a last expression is shown."""
+
+    source: str
+    stdin: str = ""
+
+    @property
+    def title(self) -> str:
+        """What is run, in a few words."""
+        first = self.source.strip().partition("\n")[0]
+        return first if len(first) <= 60 else first[:59] + "…"
+
+    def code(self) -> str:
+        """The cell."""
+        return self.source
+
+    def metadata(self) -> dict[str, Any]:
+        """For the kernel's guest."""
+        return {"mode": "code", "stdin": self.stdin}
+
+
+Request = FileRequest | CodeRequest
+
+
+class Ending(Enum):
+    """How an execution came to its end."""
+
+    #: The kernel replied in time.
+    DONE = "done"
+    #: Its time was up; see `Execution.obeyed`.
+    TIMEOUT = "timeout"
+    #: It was stopped by request; see `Execution.obeyed`.
+    STOPPED = "stopped"
+    #: The kernel ended.
+    DIED = "died"
+
+
+class Execution:
+    """Sends one request and follows it. `collector` holds what came, at any time."""
+
+    def __init__(self, kernel: Kernel, request: Request, late: Log) -> None:
+        self._kernel = kernel
+        self._news = asyncio.Event()
+        self._stopping = False
+        self._lost = False
+        #: Whether the kernel ended the run itself after the interrupt, so that its state stays.
+        self.obeyed = True
+        #: Where an execution stood that did not obey, as faulthandler writes it.
+        self.stack = ""
+        #: Text of earlier runs' threads that arrived before this one or during it.
+        self.late = late
+        self.collector = Collector("")
+        kernel.on_message = self._receive
+        content = {
+            "code": request.code(),
+            "silent": False,
+            "store_history": True,
+            "user_expressions": {},
+            "allow_stdin": False,
+            "stop_on_error": False,
+        }
+        self.collector.request = kernel.send(
+            "shell", "execute_request", content, {"rmi": request.metadata()}
+        )
+
+    def stop(self) -> None:
+        """Ask for its end; `follow` returns soon after."""
+        self._stopping = True
+        self._news.set()
+
+    async def follow(self, timeout: float, grace: float) -> Ending:
+        """Wait for the end. After `timeout` seconds, or `stop`, the kernel is interrupted and
+        has `grace` seconds to obey; then this returns with `obeyed` False and the kernel still
+        running, for the caller to end."""
+        watch = asyncio.create_task(self._kernel.exited.wait())
+        watch.add_done_callback(lambda _: self._news.set())
+        try:
+            if await self._wait(timeout, stoppable=True):
+                return Ending.DONE if self.collector.reply is not None else Ending.DIED
+            ending = Ending.STOPPED if self._stopping else Ending.TIMEOUT
+            self._kernel.interrupt()
+            if await self._wait(grace, stoppable=False):
+                return ending if self.collector.reply is not None else Ending.DIED
+            self.obeyed = False
+            self.stack = await self._kernel.stack()
+            return ending
+        finally:
+            watch.cancel()
+
+    async def _wait(self, seconds: float, stoppable: bool) -> bool:
+        """Wait for the end; False when the time is up or, if `stoppable`, a stop is asked for."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        replied = False
+        while True:
+            if self.collector.finished or self._lost or self._kernel.exited.is_set():
+                return True
+            if self.collector.reply is not None and not replied:
+                # Only what iopub still owes is missing.
+                replied, deadline = True, loop.time() + _LATE
+            if stoppable and self._stopping and not replied:
+                return False
+            self._news.clear()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._news.wait()
+            except TimeoutError:
+                return replied
+
+    def _receive(self, message: Message) -> None:
+        collector = self.collector
+        if not collector.feed(message):
+            self._foreign(message)
+        elif message.channel == "shell" or collector.finished:
+            self._news.set()
+
+    def _foreign(self, message: Message) -> None:
+        if message.channel != "iopub":
+            return
+        if message.type == "stream":
+            self.late.write("stdout", str(message.content.get("text", "")))
+        elif message.type == "status" and not message.parent:
+            # How a remote engine tells that it has replaced a dead kernel.
+            if message.content.get("execution_state") in ("restarting", "dead"):
+                self._lost = True
+                self._news.set()

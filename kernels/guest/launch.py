@@ -1,0 +1,67 @@
+"""Start an ipykernel as one of this project's kernels: `python launch.py -f CONNECTION_FILE`.
+
+What the kernel needs to know stands in the environment variable `RMI_KERNEL` as JSON and is
+taken out of it: `ring` and `faults` (paths), `fds` (read ends of stdout and stderr, and the
+lifeline, a socket whose other end the server holds; a byte on it says that the kernel is ready),
+`signal` (the number that asks for a traceback).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import types
+
+
+def main() -> None:
+    facts = json.loads(os.environ.pop("RMI_KERNEL", "{}"))
+    folder = os.path.dirname(os.path.abspath(__file__))
+    if sys.path and os.path.abspath(sys.path[0] or ".") == folder:
+        del sys.path[0]
+    package = types.ModuleType("_rmi_guest")
+    package.__path__ = [folder]
+    sys.modules["_rmi_guest"] = package
+
+    import zmq
+    from ipykernel.kernelapp import IPKernelApp
+
+    from _rmi_guest import ring, session  # type: ignore[import-not-found]
+
+    class KernelApp(IPKernelApp):
+        def _bind_socket(self, s: zmq.Socket, port: int) -> object:
+            if s.type in (zmq.XPUB, zmq.PUB):
+                # A slow reader makes the kernel wait; by default it would lose messages.
+                s.sndhwm = 32
+                s.setsockopt(zmq.XPUB_NODROP, 1)
+            return super()._bind_socket(s, port)
+
+        def init_crash_handler(self) -> None:
+            """`sys.excepthook` stays python's own."""
+
+    fds = facts.get("fds")
+    for fd in fds or ():
+        os.set_inheritable(fd, False)
+    session.watch_faults(facts["faults"], facts.get("signal"))
+    app = KernelApp.instance()
+    app.initialize(
+        [
+            *sys.argv[1:],
+            "--HistoryManager.enabled=False",
+            "--IPKernelApp.capture_fd_output=False",
+            "--InteractiveShellApp.exec_PYTHONSTARTUP=False",
+            # As if started by a parent that never goes: no advice to a terminal, and no watch
+            # on the parent, for which there is the lifeline.
+            "--IPKernelApp.parent_handle=1",
+        ]
+    )
+    pipes, lifeline = (tuple(fds[:2]), fds[2]) if fds else (None, None)
+    session.install(app, ring.Ring(facts["ring"]), pipes, lifeline)
+    sys.argv = [""]
+    if lifeline is not None:
+        os.write(lifeline, b"R")
+    app.start()
+
+
+if __name__ == "__main__":
+    main()

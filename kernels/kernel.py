@@ -1,0 +1,89 @@
+"""The seam: what a session needs of a kernel, wherever it runs.
+
+A kernel is messages (the Jupyter messaging protocol 5), an interrupt and an end. Deadlines,
+collecting and state are built on it once, in `execution` and `session`; a way to run kernels
+(local processes, a remote gateway) is one module that implements `Backend`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+Channel = Literal["shell", "iopub", "stdin", "control"]
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message from a kernel. `parent` is the id of the request that it belongs to, or ""."""
+
+    channel: Channel
+    type: str
+    parent: str
+    content: Mapping[str, Any]
+    header: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    buffers: Sequence[bytes] = ()
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a kernel's process ended: an exit code, or the number of the signal that killed it.
+
+    Both None: unknown, as of a remote kernel. `trace`: what a crash handler wrote (faulthandler).
+    `out_of_memory`: the system says that it killed for memory while this kernel lived.
+    """
+
+    code: int | None = None
+    signal: int | None = None
+    trace: str = ""
+    out_of_memory: bool = False
+
+
+class Kernel(Protocol):
+    """A running kernel. Whoever started it owns it and must `close` it.
+
+    `on_message` is called, in the event loop, with every message in the order of its channel;
+    set it before sending. When the process ends, all that it had written has been passed to
+    `on_message` before `exited` is set.
+    """
+
+    on_message: Callable[[Message], None]
+    exited: asyncio.Event
+    exit: Exit | None
+    #: Whether requests may carry `metadata["rmi"]` (see `guest.session`).
+    scripted: bool
+
+    @property
+    def pid(self) -> int | None:
+        """Its process on this machine, if it has one."""
+
+    def send(
+        self,
+        channel: Channel,
+        type: str,
+        content: Mapping[str, Any],
+        metadata: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Send a message; returns its id."""
+
+    def interrupt(self) -> None:
+        """Ask it to raise KeyboardInterrupt in what runs, a top-level `await` included."""
+
+    async def stack(self) -> str:
+        """The Python traceback of its main thread at this moment; "" where that cannot be had."""
+
+    async def close(self) -> None:
+        """End the process and all that it started. Returns when nothing of it is left."""
+
+
+class Backend(Protocol):
+    """Starts kernels of one kind. Closing it ends all of them."""
+
+    async def start(self) -> Kernel:
+        """A kernel that is ready for its first request. Raises `KernelStartError`."""
+
+    async def close(self) -> None:
+        """End every kernel of this backend and release what it holds."""

@@ -1,0 +1,253 @@
+"""Starting and ending the processes of kernels: the one place that knows the platform.
+
+On POSIX a `Warden` process is their parent (see `warden`). Elsewhere `PlainProcesses` starts them
+directly and finds their children with psutil.
+"""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from kernels import warden
+
+#: Environment variable that marks a kernel and all that it starts; its value is the kernel's id.
+TAG = warden.TAG
+
+
+class Process:
+    """One started process. Events work in whichever loop awaits them."""
+
+    def __init__(self, ident: str) -> None:
+        self.id = ident
+        self.pid: int | None = None
+        #: As `Popen.returncode`: negative for a signal. None while it runs or is unknown.
+        self.status: int | None = None
+        #: Why it could not be started, or "".
+        self.failure = ""
+        self.started = asyncio.Event()
+        self.exited = asyncio.Event()
+        #: Set when nothing that it started is left either.
+        self.gone = asyncio.Event()
+
+    def ended(self, status: int | None) -> None:
+        """Note its end (for the class that watches it)."""
+        self.status = status
+        self.started.set()
+        self.exited.set()
+
+
+class Processes(Protocol):
+    """Starts processes and ends them with all that they started."""
+
+    def start(
+        self, ident: str, argv: Sequence[str], env: Mapping[str, str], cwd: str, fds: Sequence[int]
+    ) -> Process:
+        """Start a process whose descriptors 0, 1, 2, ... are `fds` (still the caller's to close).
+
+        Returns at once; `started` or `exited` tells the rest.
+        """
+
+    def attach(self) -> None:
+        """Watch the processes in the running event loop."""
+
+    def kill(self, process: Process) -> None:
+        """End it and all that it started; `gone` tells when that is done."""
+
+    async def close(self) -> None:
+        """End everything. Returns when nothing is left."""
+
+
+class Warden:
+    """Processes under a warden process. Made before there is an event loop, if need be."""
+
+    def __init__(self, run_directory: str) -> None:
+        self._processes: dict[str, Process] = {}
+        self._buffer = b""
+        self._attached: asyncio.AbstractEventLoop | None = None
+        ours, theirs = socket.socketpair()
+        self._socket = ours
+        with theirs:
+            self._popen = subprocess.Popen(
+                [sys.executable, "-I", "-S", warden.__file__, str(theirs.fileno()), run_directory],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+    def start(
+        self, ident: str, argv: Sequence[str], env: Mapping[str, str], cwd: str, fds: Sequence[int]
+    ) -> Process:
+        process = Process(ident)
+        self._processes[ident] = process
+        request = {
+            "start": ident, "argv": list(argv), "env": dict(env), "cwd": cwd, "fds": len(fds)
+        }  # fmt: skip
+        self._send(request, fds)
+        return process
+
+    def kill(self, process: Process) -> None:
+        if not process.gone.is_set():
+            self._send({"kill": process.id})
+
+    def attach(self) -> None:
+        if self._attached is None:
+            self._attached = asyncio.get_running_loop()
+            self._socket.setblocking(False)
+            self._attached.add_reader(self._socket.fileno(), self._read)
+
+    async def close(self) -> None:
+        if self._attached is not None:
+            self._attached.remove_reader(self._socket.fileno())
+        self._socket.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            await asyncio.to_thread(self._popen.wait, 5)
+
+    def _send(self, request: Mapping[str, object], fds: Sequence[int] = ()) -> None:
+        body = json.dumps(request).encode()
+        data = len(body).to_bytes(4, "little") + body
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        self._socket.setblocking(True)
+        try:
+            sent = self._socket.sendmsg([data], rights)
+            self._socket.sendall(data[sent:])
+        except OSError:
+            self._lost()
+        else:
+            self._socket.setblocking(self._attached is None)
+
+    def _read(self) -> None:
+        try:
+            data = self._socket.recv(1 << 16)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._lost()
+            return
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        for line in lines:
+            self._note(json.loads(line))
+
+    def _note(self, message: dict[str, object]) -> None:
+        kind, ident = next((k, str(v)) for k, v in message.items())
+        process = self._processes.get(ident)
+        if process is None:
+            return
+        if kind == "started":
+            process.pid = int(str(message["pid"]))
+            process.started.set()
+        elif kind == "failed":
+            process.failure = str(message["why"])
+            process.ended(None)
+            process.gone.set()
+        elif kind == "exit":
+            process.ended(int(str(message["status"])))
+        if kind in ("gone", "failed"):
+            process.gone.set()
+            del self._processes[ident]
+
+    def _lost(self) -> None:
+        """The warden is gone. Its kernels die with it; what they started is found by its tag."""
+        if self._attached is not None:
+            self._attached.remove_reader(self._socket.fileno())
+            self._attached = None
+        for ident, process in list(self._processes.items()):
+            for member in warden.belonging_to(ident, process.pid or -1):
+                with contextlib.suppress(OSError):
+                    os.kill(member, 9)
+            process.failure = "the process that looks after kernels has died"
+            process.ended(None)
+            process.gone.set()
+        self._processes.clear()
+
+    @property
+    def alive(self) -> bool:
+        """Whether processes can still be started here."""
+        return self._popen.poll() is None
+
+
+class PlainProcesses:
+    """Processes started directly; for platforms without `fork`.
+
+    Weaker than `Warden`: when this process is killed, kernels end by their own watch on it, and
+    what they started may stay.
+    """
+
+    alive = True
+
+    def __init__(self, run_directory: str) -> None:
+        self._run_directory = run_directory
+        self._popens: dict[str, subprocess.Popen[bytes]] = {}
+        self._processes: dict[str, Process] = {}
+        self._watched: set[asyncio.Task[None]] = set()
+
+    def start(
+        self, ident: str, argv: Sequence[str], env: Mapping[str, str], cwd: str, fds: Sequence[int]
+    ) -> Process:
+        process = Process(ident)
+        try:
+            popen = subprocess.Popen(
+                list(argv), env=dict(env), cwd=cwd, stdin=fds[0], stdout=fds[1], stderr=fds[2]
+            )
+        except OSError as error:
+            process.failure = f"{type(error).__name__}: {error}"
+            process.ended(None)
+            process.gone.set()
+            return process
+        process.pid = popen.pid
+        process.started.set()
+        self._popens[ident] = popen
+        self._processes[ident] = process
+        with contextlib.suppress(RuntimeError):
+            asyncio.get_running_loop()
+            self.attach()
+        return process
+
+    def attach(self) -> None:
+        for ident, popen in self._popens.items():
+            task = asyncio.create_task(self._watch(self._processes[ident], popen))
+            self._watched.add(task)
+            task.add_done_callback(self._watched.discard)
+        self._popens.clear()
+
+    async def _watch(self, process: Process, popen: subprocess.Popen[bytes]) -> None:
+        while popen.poll() is None:
+            await asyncio.sleep(0.02)
+        process.ended(popen.returncode)
+        process.gone.set()
+        self._processes.pop(process.id, None)
+
+    def kill(self, process: Process) -> None:
+        import psutil
+
+        with contextlib.suppress(psutil.Error):
+            parent = psutil.Process(process.pid)
+            family = parent.children(recursive=True)
+            for member in (parent, *family):
+                with contextlib.suppress(psutil.Error):
+                    member.kill()
+
+    async def close(self) -> None:
+        import shutil
+
+        self.attach()
+        for process in list(self._processes.values()):
+            self.kill(process)
+        await asyncio.gather(*self._watched, return_exceptions=True)
+        shutil.rmtree(self._run_directory, ignore_errors=True)
+
+
+def start_processes(run_directory: str) -> Warden | PlainProcesses:
+    """What this platform has. The run directory is removed with it."""
+    return Warden(run_directory) if hasattr(os, "fork") else PlainProcesses(run_directory)

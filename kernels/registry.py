@@ -1,0 +1,164 @@
+"""All sessions: found by owner and name, limited in number, ended when idle."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import re
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from kernels.errors import BadRequest, KernelError, SessionNotFound, TooManySessions
+from kernels.execution import Request
+from kernels.kernel import Backend, Kernel
+from kernels.session import Policy, Run, Session
+
+_NAME = re.compile(r"[\w./ \-]{1,100}", re.ASCII)
+#: Ended sessions remembered, so that the next run under their name can say what became of them.
+_REMEMBERED = 1000
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Sessions at once, seconds after which an unused one ends, and how runs are ended."""
+
+    sessions: int = 16
+    idle_timeout: float = 3600.0
+    policy: Policy = field(default_factory=Policy)
+
+
+def check_name(name: str) -> str:
+    """The name, if a session may have it. Raises `BadRequest`."""
+    if not _NAME.fullmatch(name) or not name.strip():
+        raise BadRequest(
+            "A session's name is 1 to 100 letters, digits, spaces or . _ / - ; "
+            f"{name[:40]!r} is not. Choose another name."
+        )
+    return name
+
+
+class Registry:
+    """The sessions of one server. An async context manager: leaving it ends all of them.
+
+    `owner` is whoever may see a session: the authenticated principal, or "" where there is none.
+    """
+
+    def __init__(self, backend: Backend, limits: Limits) -> None:
+        self._backend = backend
+        self._limits = limits
+        self._sessions: dict[tuple[str, str], Session] = {}
+        self._ended: OrderedDict[tuple[str, str], str] = OrderedDict()
+        self._ids = itertools.count(1)
+        self._first: asyncio.Task[Kernel] | None = None
+        self._culling: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Registry:
+        self._culling = asyncio.create_task(self._cull())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._culling is not None:
+            self._culling.cancel()
+        if self._first is not None:
+            self._first.cancel()
+        sessions = list(self._sessions.values())
+        await asyncio.gather(*(s.close() for s in sessions), return_exceptions=True)
+        await self._backend.close()
+
+    def prepare(self) -> None:
+        """Make a kernel ready for the first session that needs one."""
+        self._first = asyncio.create_task(self._backend.start())
+        # Its failure is told by the first run, which starts a kernel of its own then.
+        self._first.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    async def _start_kernel(self) -> Kernel:
+        first, self._first = self._first, None
+        if first is not None:
+            try:
+                kernel = await asyncio.shield(first)
+            except KernelError:
+                return await self._backend.start()
+            if not kernel.exited.is_set():
+                return kernel
+            await kernel.close()
+        return await self._backend.start()
+
+    def submit(
+        self, owner: str, name: str, request: Request, timeout: float, restart: bool = False
+    ) -> Run:
+        """Run `request` in the session of that name, which is made when there is none.
+
+        Raises `BadRequest` for a bad name and `TooManySessions`.
+        """
+        key = (owner, check_name(name))
+        session = self._sessions.get(key)
+        if session is None:
+            session = self._make(key)
+        return session.submit(str(next(self._ids)), request, timeout, restart)
+
+    def _make(self, key: tuple[str, str]) -> Session:
+        if len(self._sessions) >= self._limits.sessions:
+            idle = [
+                f"{s.name} (idle {s.idle_seconds:.0f} s)"
+                for s in sorted(self.sessions(key[0]), key=lambda s: -s.idle_seconds)
+                if not s.runs
+            ]
+            advice = f"Close one first: {', '.join(idle[:8])}." if idle else "Wait for one to end."
+            raise TooManySessions(
+                f"There are {len(self._sessions)} sessions already, the most that RMI_MAX_SESSIONS "
+                f"allows. {advice}"
+            )
+        session = self._sessions[key] = Session(key[1], self._start_kernel, self._limits.policy)
+        ended = self._ended.pop(key, None)
+        if ended:
+            session.announce(f"new session: the earlier one of this name {ended}")
+        return session
+
+    def sessions(self, owner: str) -> list[Session]:
+        """The owner's sessions, oldest first."""
+        return [s for (who, _), s in self._sessions.items() if who == owner]
+
+    def find(self, owner: str, name: str) -> Session:
+        """The session of that name. Raises `SessionNotFound`."""
+        session = self._sessions.get((owner, check_name(name)))
+        if session is None:
+            known = ", ".join(s.name for s in self.sessions(owner)) or "none"
+            raise SessionNotFound(f"There is no session {name!r}. Sessions now: {known}.")
+        return session
+
+    def find_run(self, owner: str, run_id: str) -> Run:
+        """The waiting or running run of that id. Raises `SessionNotFound`."""
+        for session in self.sessions(owner):
+            for run in session.runs:
+                if run.id == run_id:
+                    return run
+        raise SessionNotFound(f"No run {run_id[:40]!r} is waiting or running; it may have ended.")
+
+    async def close(self, owner: str, name: str) -> str:
+        """End the session. Returns what its atexit handlers printed. Raises `SessionNotFound`."""
+        session = self.find(owner, name)
+        return await self._end((owner, name), session, "was closed; its variables are gone")
+
+    async def _end(self, key: tuple[str, str], session: Session, why: str) -> str:
+        if self._sessions.get(key) is session:
+            del self._sessions[key]
+        self._ended[key] = why
+        while len(self._ended) > _REMEMBERED:
+            self._ended.popitem(last=False)
+        return await session.close()
+
+    async def _cull(self) -> None:
+        timeout = self._limits.idle_timeout
+        while True:
+            await asyncio.sleep(min(30.0, timeout / 4))
+            for key, session in list(self._sessions.items()):
+                if session.idle_seconds >= timeout:
+                    why = f"ended after {timeout:g} s without use; its variables are gone"
+                    await self._end(key, session, why)
+

@@ -1,0 +1,286 @@
+"""The process that starts kernels and sees to it that nothing of them is left.
+
+Run by `processes.Warden` as `python warden.py FD RUN_DIRECTORY`. It is the parent of every kernel
+and, on Linux, of every orphan that a kernel leaves (`PR_SET_CHILD_SUBREAPER`). When the other end
+of its socket closes, because the server ended or was killed, it kills all that descends from it,
+removes the run directory and goes.
+
+Standard library only, one thread, so that it starts at once and may fork safely.
+
+Requests are length-prefixed JSON. `{"start": id, "argv", "env", "cwd"}` comes with file
+descriptors, which become 0, 1, 2, ... of the new process; `{"kill": id}` ends a process with all
+that belongs to it. Answers are lines of JSON: `{"started": id, "pid"}`, `{"failed": id, "why"}`,
+`{"exit": id, "status"}` (as `os.waitstatus_to_exitcode`) and `{"gone": id}` when nothing of it is
+left.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import sys
+import time
+
+TAG = "RMI_AGENT_KERNEL"
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+_SUBREAPER, _DEATH_SIGNAL = 36, 1
+
+
+class Keeper:
+    """All state of the warden process."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._buffer = b""
+        self._fds: list[int] = []
+        self._pids: dict[str, int] = {}
+        self._prctl = None
+        if sys.platform == "linux":
+            import ctypes
+
+            self._prctl = ctypes.CDLL(None).prctl
+        read, self._wake = os.pipe()
+        os.set_blocking(read, False)
+        os.set_blocking(self._wake, False)
+        self._woken = read
+        signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            # The server decides when to end; a Ctrl-C meant for it reaches this process, too.
+            signal.signal(number, lambda *_: None)
+
+    def serve(self) -> None:
+        """Until the server is gone."""
+        while True:
+            ready, _, _ = select.select([self._control, self._woken], [], [])
+            if self._woken in ready:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(self._woken, 4096)
+                self._reap()
+            if self._control in ready and not self._receive():
+                return
+
+    def _receive(self) -> bool:
+        fds = array.array("i")
+        try:
+            data, ancillary, _, _ = self._control.recvmsg(
+                1 << 16, socket.CMSG_LEN(16 * fds.itemsize)
+            )
+        except OSError:
+            return False
+        for level, kind, content in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
+        self._fds += fds
+        if not data:
+            return False
+        self._buffer += data
+        while len(self._buffer) >= 4:
+            length = int.from_bytes(self._buffer[:4], "little")
+            if len(self._buffer) < 4 + length:
+                break
+            request = json.loads(self._buffer[4 : 4 + length])
+            self._buffer = self._buffer[4 + length :]
+            if "start" in request:
+                self._start(request)
+            else:
+                self._kill(request["kill"])
+        return True
+
+    def _say(self, **message: object) -> None:
+        with contextlib.suppress(OSError):
+            self._control.sendall(json.dumps(message).encode() + b"\n")
+
+    def _start(self, request: dict[str, object]) -> None:
+        ident = str(request["start"])
+        fds, self._fds = self._fds[: int(str(request["fds"]))], self._fds[int(str(request["fds"])) :]
+        read, write = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            self._become(request, fds, write)
+        os.close(write)
+        with os.fdopen(read, "rb") as pipe:
+            why = pipe.read()
+        for fd in fds:
+            os.close(fd)
+        if why:
+            os.waitpid(pid, 0)
+            self._say(failed=ident, why=why.decode())
+        else:
+            self._pids[ident] = pid
+            self._say(started=ident, pid=pid)
+
+    def _become(self, request: dict[str, object], fds: list[int], report: int) -> None:
+        try:
+            os.setsid()
+            if self._prctl is not None:
+                self._prctl(_SUBREAPER, 0, 0, 0, 0)
+                self._prctl(_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+                signal.signal(number, signal.SIG_DFL)
+            high = [os.dup(fd) if fd > 15 else _dup_above(fd, 16) for fd in [*fds, report]]
+            for number, fd in enumerate(high[:-1]):
+                os.dup2(fd, number, inheritable=True)
+            report = high[-1]
+            os.set_inheritable(report, False)
+            os.closerange(len(fds), report)
+            os.closerange(report + 1, 1 << 12)
+            os.chdir(str(request["cwd"]))
+            argv = [str(word) for word in request["argv"]]  # type: ignore[attr-defined]
+            environment = {k: str(v) for k, v in request["env"].items()}  # type: ignore[attr-defined]
+            os.execvpe(argv[0], argv, environment)
+        except BaseException as error:
+            with contextlib.suppress(OSError):
+                os.write(report, f"{type(error).__name__}: {error}".encode())
+        finally:
+            os._exit(127)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            for ident, kernel in list(self._pids.items()):
+                if kernel == pid:
+                    del self._pids[ident]
+                    self._say(exit=ident, status=os.waitstatus_to_exitcode(status))
+                    self._clear(ident, pid)
+                    self._say(gone=ident)
+
+    def _kill(self, ident: str) -> None:
+        pid = self._pids.get(ident)
+        if pid is not None:
+            # Its exit then clears away the rest.
+            family = descendants(pid)
+            for member in (pid, *family):
+                _signal(member, signal.SIGKILL)
+            with contextlib.suppress(OSError):
+                os.killpg(pid, signal.SIGKILL)
+
+    def _clear(self, ident: str, pid: int) -> None:
+        """Kill what the process `pid`, which has ended, has left behind."""
+        with contextlib.suppress(OSError):
+            os.killpg(pid, signal.SIGKILL)
+        for _ in range(50):
+            rest = belonging_to(ident, pid)
+            if not rest:
+                return
+            for member in rest:
+                for one in (*descendants(member), member):
+                    _signal(one, signal.SIGKILL)
+            time.sleep(0.002)
+
+    def end(self) -> None:
+        """Kill everything that descends from this process."""
+        signal.set_wakeup_fd(-1)
+        for ident, pid in self._pids.items():
+            for member in (pid, *descendants(pid), *belonging_to(ident, pid)):
+                _signal(member, signal.SIGKILL)
+        for _ in range(500):
+            family = descendants(os.getpid())
+            for member in family:
+                _signal(member, signal.SIGKILL)
+            try:
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+                time.sleep(0.002)
+            except ChildProcessError:
+                return
+
+
+def _dup_above(fd: int, lowest: int) -> int:
+    import fcntl
+
+    return fcntl.fcntl(fd, fcntl.F_DUPFD, lowest)
+
+
+def _signal(pid: int, number: int) -> None:
+    with contextlib.suppress(OSError):
+        os.kill(pid, number)
+
+
+def _processes() -> list[tuple[int, int, int]]:
+    """(pid, parent, session) of every process; empty where there is no /proc."""
+    found = []
+    try:
+        names = os.listdir("/proc")
+    except OSError:
+        return []
+    for name in names:
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat", "rb") as file:
+                    fields = file.read().rpartition(b")")[2].split()
+            except OSError:
+                continue
+            if fields[0] not in (b"Z", b"X"):
+                found.append((int(name), int(fields[1]), int(fields[3])))
+    return found
+
+
+def descendants(pid: int) -> list[int]:
+    """Living children of `pid` and theirs."""
+    children: dict[int, list[int]] = {}
+    for member, parent, _ in _processes():
+        children.setdefault(parent, []).append(member)
+    found: list[int] = []
+    queue = [pid]
+    while queue:
+        for child in children.get(queue.pop(), []):
+            found.append(child)
+            queue.append(child)
+    return found
+
+
+def belonging_to(ident: str, pid: int) -> list[int]:
+    """Processes of the kernel `ident`, whose pid was `pid`, wherever they were adopted.
+
+    Known by the session that the kernel led, or by the tag in the environment they began with.
+    """
+    tag = f"{TAG}={ident}".encode()
+    found = []
+    for member, _, session in _processes():
+        if member == os.getpid():
+            continue
+        if session == pid and member != pid:
+            found.append(member)
+            continue
+        try:
+            with open(f"/proc/{member}/environ", "rb") as file:
+                if tag in file.read().split(b"\0"):
+                    found.append(member)
+        except OSError:
+            continue
+    return found
+
+
+def main() -> None:
+    control = socket.socket(fileno=int(sys.argv[1]))
+    os.set_inheritable(control.fileno(), False)
+    _prctl(_SUBREAPER, 1)
+    keeper = Keeper(control)
+    keeper.serve()
+    keeper.end()
+    shutil.rmtree(sys.argv[2], ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

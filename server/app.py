@@ -1,0 +1,73 @@
+"""The MCP server, built from its parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastmcp import FastMCP
+from fastmcp.exceptions import ToolError, ValidationError
+from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
+from pydantic import ValidationError as PydanticError
+
+from kernels.registry import Registry
+from server.files import Projects
+from server.settings import Settings
+from server.tools import Tools
+
+INSTRUCTIONS = """\
+Runs Python for you: scripts (run_python) and code (run_code) in Jupyter kernels. A session is a \
+kernel with a name; its variables stay from run to run, so load data once and go on with it. \
+Files are those of the projects directory. The file tools accept only paths in the projects \
+directory. Code in a kernel is limited by the isolation level shown; at level `none` it can do \
+anything your account can. The isolation level here is `none`."""
+
+
+class OneSentence(Middleware):
+    """Wrong arguments become one sentence instead of a validation report."""
+
+    async def on_call_tool(
+        self, context: MiddlewareContext[Any], call_next: CallNext[Any, Any]
+    ) -> Any:
+        try:
+            return await call_next(context)
+        except ValidationError as error:
+            cause = error.__cause__
+            if isinstance(cause, PydanticError):
+                raise ToolError(_sentence(cause)) from None
+            raise
+
+
+def _sentence(error: PydanticError) -> str:
+    first = error.errors(include_url=False, include_context=False)[0]
+    name = ".".join(str(part) for part in first["loc"]) or "argument"
+    kind = first["type"]
+    if kind == "missing_argument" or kind == "missing":
+        return f"The argument {name} is missing."
+    if kind in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"There is no argument {name}; check the tool's parameters."
+    value = repr(first["input"])
+    shown = value if len(value) <= 60 else value[:60] + "…"
+    message = first["msg"].removeprefix("Input ")
+    return f"The argument {name} {message}; it is {shown}."
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("rmi-agent-mcp-server")
+    except PackageNotFoundError:
+        return "0"
+
+
+def build_server(settings: Settings, registry: Registry) -> FastMCP[Any]:
+    """The server over `registry`, which the caller enters and leaves around its use."""
+    server: FastMCP[Any] = FastMCP(
+        "RmiAgentMcpServer",
+        instructions=INSTRUCTIONS,
+        version=_version(),
+        strict_input_validation=True,
+        middleware=[OneSentence()],
+    )
+    Tools(settings, registry, Projects(settings.projects_dir)).register(server)
+    return server

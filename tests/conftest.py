@@ -1,0 +1,101 @@
+"""Fixtures over real kernels. Each test that asks for `registry` has kernels of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from kernels.execution import CodeRequest, FileRequest
+from kernels.local import LocalBackend, LocalSpec, kernel_environment, server_python
+from kernels.registry import Limits, Registry
+from kernels.result import RunResult
+from kernels.session import Policy
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def projects(tmp_path: Path) -> Path:
+    """An empty projects directory, which is also the kernels' working directory."""
+    path = (tmp_path / "projects").resolve()
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def limits() -> Limits:
+    """Limits of `registry`; a test overrides this fixture for others."""
+    return Limits(policy=Policy(grace=1.0))
+
+
+@pytest.fixture
+async def registry(projects: Path, limits: Limits) -> AsyncIterator[Registry]:
+    """Sessions on real local kernels, all ended after the test."""
+    backend = LocalBackend(LocalSpec(server_python(), str(projects), kernel_environment()))
+    async with Registry(backend, limits) as registry:
+        yield registry
+
+
+RunCode = Callable[..., Awaitable[RunResult]]
+
+
+@pytest.fixture
+def run_code(registry: Registry) -> RunCode:
+    """`await run_code("1+1", session="a", timeout=20)`"""
+
+    async def run(
+        code: str, session: str = "default", timeout: float = 20, restart: bool = False, stdin: str = ""
+    ) -> RunResult:
+        request = CodeRequest(code, stdin)
+        return await registry.submit("", session, request, timeout, restart).result()
+
+    return run
+
+
+@pytest.fixture
+def run_file(registry: Registry, projects: Path) -> RunCode:
+    """`await run_file("a.py", source, *args)`: writes the file, when source is given, and runs it."""
+
+    async def run(
+        name: str,
+        source: str | bytes | None = None,
+        *args: str,
+        session: str = "default",
+        timeout: float = 20,
+        restart: bool = False,
+        stdin: str = "",
+    ) -> RunResult:
+        path = projects / name
+        if source is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(source.encode() if isinstance(source, str) else source)
+        request = FileRequest(path, path.read_bytes(), args, stdin)
+        return await registry.submit("", session, request, timeout, restart).result()
+
+    return run
+
+
+def text_of(result: RunResult, stream: str | None = None) -> str:
+    """All text of a result, or that of one stream."""
+    from kernels.outputs import Text
+
+    return "".join(
+        o.text for o in result.outputs if isinstance(o, Text) and stream in (None, o.stream)
+    )
+
+
+def alive(pid: int) -> bool:
+    """Whether a process exists and is not a zombie."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
+
+
+def open_fds() -> int:
+    """Open descriptors of this process."""
+    return len(os.listdir("/proc/self/fd"))

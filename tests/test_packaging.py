@@ -1,0 +1,215 @@
+"""The files that say what to install agree with each other and with what is installed."""
+
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+NAME = PROJECT["name"]
+ROOMS = ["server", "kernels", "notebooks", "client"]
+
+SETTINGS = [
+    "PYTHON_PROJECTS_DIR",
+    "PYTHON_TIMEOUT",
+    "RMI_MAX_TIMEOUT",
+    "RMI_ON_TIMEOUT",
+    "RMI_GRACE",
+    "RMI_MAX_SESSIONS",
+    "RMI_IDLE_TIMEOUT",
+    "RMI_HOST",
+    "RMI_PORT",
+    "RMI_TOKENS",
+    "RMI_ALLOWED_HOSTS",
+    "RMI_ALLOWED_ORIGINS",
+    "RMI_PYTHON",
+    "RMI_POOL",
+    "RMI_PRELOAD",
+    "RMI_CHECKPOINT",
+    "RMI_PAGE",
+    "RMI_ALLOW_INSTALL",
+]
+
+
+def is_installed() -> bool:
+    try:
+        metadata.version(NAME)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+needs_install = pytest.mark.skipif(
+    not is_installed(), reason="the project is not installed in this interpreter"
+)
+
+
+def lines_of(file_name: str) -> list[str]:
+    """The lines of a requirements file that are not comments."""
+    text = (ROOT / file_name).read_text(encoding="utf-8")
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def pins_of(file_name: str) -> list[Requirement]:
+    return [Requirement(line) for line in lines_of(file_name) if not line.startswith("-r ")]
+
+
+def versions_here(pins: list[Requirement]) -> dict[str, str]:
+    """Package name to pinned version, of the pins that hold on this platform."""
+    here: dict[str, str] = {}
+    for pin in pins:
+        if pin.marker is None or pin.marker.evaluate():
+            name = canonicalize_name(pin.name)
+            assert name not in here, f"{name} is pinned twice"
+            here[name] = str(pin.specifier).removeprefix("==")
+    return here
+
+
+def requirements_with(*extras: str) -> list[Requirement]:
+    """What the project asks for itself, with these extras."""
+    asked = list(PROJECT["dependencies"])
+    for extra in extras:
+        asked += PROJECT["optional-dependencies"][extra]
+    return [Requirement(one) for one in asked]
+
+
+def installed_closure(asked: list[Requirement]) -> dict[str, list[Requirement]]:
+    """Everything that `asked` pulls in on this platform: package name to who asks for it, how."""
+    closure: dict[str, list[Requirement]] = {}
+    seen: set[tuple[str, str]] = set()
+    queue = list(asked)
+    while queue:
+        one = queue.pop()
+        name = canonicalize_name(one.name)
+        closure.setdefault(name, []).append(one)
+        for extra in ["", *sorted(one.extras)]:
+            if (name, extra) in seen:
+                continue
+            seen.add((name, extra))
+            for text in metadata.requires(name) or []:
+                deeper = Requirement(text)
+                if deeper.marker is None or deeper.marker.evaluate({"extra": extra}):
+                    queue.append(deeper)
+    return closure
+
+
+PIN_FILES = ["requirements.txt", "requirements-dev.txt"]
+
+
+@pytest.mark.parametrize("file_name", PIN_FILES)
+def test_requirements_hold_exact_pins_and_nothing_else(file_name: str) -> None:
+    """No ranges, addresses, hashes or options, so that any index and mirror can serve them."""
+    pins = [line for line in lines_of(file_name) if not line.startswith("-r ")]
+    for line in pins:
+        assert re.fullmatch(r"[a-z0-9-]+==[0-9][0-9a-z.]*( ; [^#@]+)?", line), line
+    names = [line.partition("==")[0] for line in pins]
+    assert names == sorted(names)
+
+
+def test_dev_requirements_add_to_the_plain_ones() -> None:
+    assert [line for line in lines_of("requirements-dev.txt") if line.startswith("-")] == [
+        "-r requirements.txt"
+    ]
+    plain = {pin.name for pin in pins_of("requirements.txt")}
+    assert not plain & {pin.name for pin in pins_of("requirements-dev.txt")}
+
+
+@pytest.mark.parametrize(
+    ("extras", "files"),
+    [(("data",), PIN_FILES[:1]), (("data", "dev"), PIN_FILES)],
+    ids=["plain", "dev"],
+)
+def test_pins_satisfy_pyproject(extras: tuple[str, ...], files: list[str]) -> None:
+    pins = versions_here([pin for file_name in files for pin in pins_of(file_name)])
+    for asked in requirements_with(*extras):
+        assert canonicalize_name(asked.name) in pins, f"{asked.name} is not pinned"
+        assert asked.specifier.contains(pins[canonicalize_name(asked.name)]), asked
+
+
+@needs_install
+@pytest.mark.parametrize(
+    ("extras", "files"),
+    [(("data",), PIN_FILES[:1]), (("data", "dev"), PIN_FILES)],
+    ids=["plain", "dev"],
+)
+def test_pins_are_complete_and_none_is_left_over(extras: tuple[str, ...], files: list[str]) -> None:
+    """The pins are what pyproject.toml pulls in, dependencies of dependencies included."""
+    pins = versions_here([pin for file_name in files for pin in pins_of(file_name)])
+    closure = installed_closure(requirements_with(*extras))
+    assert set(pins) == set(closure)
+    for name, askers in closure.items():
+        for asked in askers:
+            assert asked.specifier.contains(pins[name], prereleases=True), asked
+
+
+def test_environment_yml_installs_the_same_pins_and_the_project() -> None:
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    assert environment["name"] == "rmi-agent"
+    *from_conda, from_pip = environment["dependencies"]
+    python, pip = (Requirement(one) for one in from_conda)
+    assert (python.name, pip.name) == ("python", "pip")
+    assert from_pip == {"pip": ["-r requirements.txt", "-e ."]}
+
+    lower_bound = SpecifierSet(PROJECT["requires-python"])
+    assert set(lower_bound) <= set(python.specifier)
+    stated = {
+        version
+        for classifier in PROJECT["classifiers"]
+        if (version := classifier.removeprefix("Programming Language :: Python :: "))[:2] == "3."
+    }
+    accepted = {f"3.{minor}" for minor in range(30) if python.specifier.contains(f"3.{minor}.0")}
+    assert stated == accepted
+
+
+def test_env_example_lists_every_setting_and_changes_none() -> None:
+    lines = (ROOT / ".env.example").read_text(encoding="utf-8").splitlines()
+    listed = [match[1] for line in lines if (match := re.match(r"#?([A-Z_]+)=", line))]
+    assert sorted(listed) == sorted(SETTINGS)
+    assert all(line.startswith("#") for line in lines if line)
+
+
+@needs_install
+@pytest.mark.parametrize("room", ROOMS)
+def test_user_code_cannot_import_a_room_by_accident(room: str, tmp_path: Path) -> None:
+    """Kernels run in this interpreter's environment, so what holds for a child holds for them."""
+    # -I: a PYTHONPATH of the developer's proves nothing about the installation.
+    child = subprocess.run(
+        [sys.executable, "-I", "-c", f"import {room}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert child.returncode == 1
+    assert f"ModuleNotFoundError: No module named '{room}'" in child.stderr
+
+
+@needs_install
+def test_a_wheel_installs_one_top_level_package_with_the_rooms_inside(tmp_path: Path) -> None:
+    # In this environment, which has hatchling: an isolated build would need the network.
+    built = subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert built.returncode == 0, built.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    tops = {name.split("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"rmi_agent_mcp_server"}
+    assert "rmi_agent_mcp_server/__init__.py" in names
+    for inside in [*(f"{room}/__init__.py" for room in ROOMS), "samples/hello_world.py"]:
+        assert f"rmi_agent_mcp_server/{inside}" in names
