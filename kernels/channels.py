@@ -10,7 +10,7 @@ from hmac import compare_digest
 from typing import Any
 
 import zmq
-from jupyter_client.session import Session
+from jupyter_client.session import DELIM, Session
 
 from kernels.kernel import Channel, Message
 
@@ -100,7 +100,7 @@ class Channels:
 
     def _decode(self, channel: Channel, parts: list[bytes]) -> Message | None:
         with contextlib.suppress(ValueError, KeyError, TypeError, IndexError, AttributeError):
-            _, (signature, *frames) = self.session.feed_identities(parts)
+            signature, *frames = parts[parts.index(DELIM) + 1 :]
             if compare_digest(signature, self.session.sign(frames[:4])):
                 header, parent, metadata, content = (json.loads(frame) for frame in frames[:4])
                 return Message(

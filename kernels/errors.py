@@ -1,11 +1,11 @@
 """What can go wrong with kernels. Failing user code is not among it: that is a result.
 
-    KernelError                 anything below; its text says what happened, why, what to do
-    ├── KernelStartError        a kernel did not come up (`detail`: its own last words)
-    ├── SessionError            the session cannot take the request
-    │   ├── SessionNotFound
-    │   └── TooManySessions
-    └── BadRequest              an argument is wrong; nothing was changed
+KernelError                 anything below; its text says what happened, why, what to do
+├── KernelStartError        a kernel did not come up (`detail`: its own last words)
+├── SessionError            the session cannot take the request
+│   ├── SessionNotFound
+│   └── TooManySessions
+└── BadRequest              an argument is wrong; nothing was changed
 """
 
 from __future__ import annotations

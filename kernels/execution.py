@@ -91,6 +91,7 @@ class Execution:
         self._kernel = kernel
         self._news = asyncio.Event()
         self._stopping = False
+        self._grace: float | None = None
         self._lost = False
         #: Whether the kernel ended the run itself after the interrupt, so that its state stays.
         self.obeyed = True
@@ -112,9 +113,10 @@ class Execution:
             "shell", "execute_request", content, {"rmi": request.metadata()}
         )
 
-    def stop(self) -> None:
-        """Ask for its end; `follow` returns soon after."""
+    def stop(self, grace: float | None = None) -> None:
+        """Ask for its end; `follow` returns soon after. `grace`: other than `follow`'s."""
         self._stopping = True
+        self._grace = grace
         self._news.set()
 
     async def follow(self, timeout: float, grace: float) -> Ending:
@@ -128,7 +130,8 @@ class Execution:
                 return Ending.DONE if self.collector.reply is not None else Ending.DIED
             ending = Ending.STOPPED if self._stopping else Ending.TIMEOUT
             self._kernel.interrupt()
-            if await self._wait(grace, stoppable=False):
+            patience = grace if self._grace is None else self._grace
+            if await self._wait(patience, stoppable=False):
                 return ending if self.collector.reply is not None else Ending.DIED
             self.obeyed = False
             self.stack = await self._kernel.stack()

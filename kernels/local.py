@@ -170,7 +170,7 @@ class LocalKernel:
         self._channels: Channels | None = None
         self._ring_position = 0
         self._heard = asyncio.Event()
-        self._last_parent = ""
+        self._last_request = ""
         self._watch: asyncio.Task[None] | None = None
         self._memory_kills = _memory_kills()
         self.on_message: Callable[[Message], None] = _ignore
@@ -205,9 +205,7 @@ class LocalKernel:
             # they say before the subscription has arrived is lost.
             while not self._heard.is_set() and not self.exited.is_set():
                 heard = asyncio.create_task(self._heard.wait())
-                await asyncio.wait(
-                    {heard, died}, timeout=0.2, return_when=asyncio.FIRST_COMPLETED
-                )
+                await asyncio.wait({heard, died}, timeout=0.2, return_when=asyncio.FIRST_COMPLETED)
                 heard.cancel()
                 if not self._heard.is_set() and self._channels is not None:
                     with contextlib.suppress(Exception):
@@ -228,7 +226,7 @@ class LocalKernel:
         process = self._launched.process
         words = process.failure or "".join(text for _name, text in self._left_in_pipes())
         python = self._backend.spec.python
-        if "No module named 'ipykernel'" in words or "No module named ipykernel" in words:
+        if any(f"No module named '{name}'" in words for name in ("ipykernel", "zmq", "IPython")):
             message = (
                 f"{python} has no ipykernel, so it cannot run kernels. "
                 f"Install it with: {python} -m pip install ipykernel"
@@ -252,7 +250,10 @@ class LocalKernel:
     ) -> str:
         if self._channels is None:
             return ""
-        return self._channels.send(channel, type, content, metadata)
+        ident = self._channels.send(channel, type, content, metadata)
+        if type == "execute_request":
+            self._last_request = ident
+        return ident
 
     def _receive(self, message: Message) -> None:
         if message.channel == "iopub":
@@ -260,8 +261,6 @@ class LocalKernel:
             end = message.metadata.get("rmi", {}).get("end") if message.type == "stream" else None
             if end is not None:
                 self._ring_position = end
-            if message.type == "execute_input":
-                self._last_parent = message.parent
         self.on_message(message)
 
     def interrupt(self) -> None:
@@ -321,11 +320,11 @@ class LocalKernel:
         with contextlib.suppress(OSError, ValueError):
             lost = ring.unread(str(self._launched.directory / "ring"), self._ring_position)
             if lost is None:
-                self._say("stderr", self._last_parent, "\n[some output was lost here]\n")
+                self._say("stderr", self._last_request, "\n[some output was lost here]\n")
             for parent, name, text in lost or ():
                 self._say(name, parent, text)
         for name, text in self._left_in_pipes():
-            self._say(name, self._last_parent, text)
+            self._say(name, self._last_request, text)
 
     def _say(self, name: str, parent: str, text: str) -> None:
         content = {"name": name, "text": text}

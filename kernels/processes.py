@@ -14,13 +14,14 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
-from kernels import warden
-
 #: Environment variable that marks a kernel and all that it starts; its value is the kernel's id.
-TAG = warden.TAG
+TAG = "RMI_AGENT_KERNEL"
+_WARDEN = Path(__file__).parent / "warden.py"
 
 
 class Process:
@@ -77,7 +78,7 @@ class Warden:
         self._socket = ours
         with theirs:
             self._popen = subprocess.Popen(
-                [sys.executable, "-I", "-S", warden.__file__, str(theirs.fileno()), run_directory],
+                [sys.executable, "-I", "-S", str(_WARDEN), str(theirs.fileno()), run_directory],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -162,6 +163,9 @@ class Warden:
         if self._attached is not None:
             self._attached.remove_reader(self._socket.fileno())
             self._attached = None
+        self._socket.close()
+        from kernels import warden
+
         for ident, process in list(self._processes.items()):
             for member in warden.belonging_to(ident, process.pid or -1):
                 with contextlib.suppress(OSError):
@@ -188,9 +192,8 @@ class PlainProcesses:
 
     def __init__(self, run_directory: str) -> None:
         self._run_directory = run_directory
-        self._popens: dict[str, subprocess.Popen[bytes]] = {}
+        self._unwatched: list[tuple[Process, subprocess.Popen[bytes]]] = []
         self._processes: dict[str, Process] = {}
-        self._watched: set[asyncio.Task[None]] = set()
 
     def start(
         self, ident: str, argv: Sequence[str], env: Mapping[str, str], cwd: str, fds: Sequence[int]
@@ -207,26 +210,28 @@ class PlainProcesses:
             return process
         process.pid = popen.pid
         process.started.set()
-        self._popens[ident] = popen
+        self._unwatched.append((process, popen))
         self._processes[ident] = process
-        with contextlib.suppress(RuntimeError):
-            asyncio.get_running_loop()
-            self.attach()
         return process
 
     def attach(self) -> None:
-        for ident, popen in self._popens.items():
-            task = asyncio.create_task(self._watch(self._processes[ident], popen))
-            self._watched.add(task)
-            task.add_done_callback(self._watched.discard)
-        self._popens.clear()
+        loop = asyncio.get_running_loop()
+        for process, popen in self._unwatched:
+            threading.Thread(target=self._watch, args=(loop, process, popen), daemon=True).start()
+        self._unwatched.clear()
 
-    async def _watch(self, process: Process, popen: subprocess.Popen[bytes]) -> None:
-        while popen.poll() is None:
-            await asyncio.sleep(0.02)
-        process.ended(popen.returncode)
-        process.gone.set()
-        self._processes.pop(process.id, None)
+    def _watch(
+        self, loop: asyncio.AbstractEventLoop, process: Process, popen: subprocess.Popen[bytes]
+    ) -> None:
+        status = popen.wait()
+
+        def note() -> None:
+            process.ended(status)
+            process.gone.set()
+            self._processes.pop(process.id, None)
+
+        with contextlib.suppress(RuntimeError):  # the loop has been closed
+            loop.call_soon_threadsafe(note)
 
     def kill(self, process: Process) -> None:
         import psutil
@@ -242,9 +247,10 @@ class PlainProcesses:
         import shutil
 
         self.attach()
-        for process in list(self._processes.values()):
+        ending = list(self._processes.values())
+        for process in ending:
             self.kill(process)
-        await asyncio.gather(*self._watched, return_exceptions=True)
+        await asyncio.gather(*(process.gone.wait() for process in ending))
         shutil.rmtree(self._run_directory, ignore_errors=True)
 
 

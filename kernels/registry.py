@@ -17,6 +17,8 @@ from kernels.session import Policy, Run, Session
 _NAME = re.compile(r"[\w./ \-]{1,100}", re.ASCII)
 #: Ended sessions remembered, so that the next run under their name can say what became of them.
 _REMEMBERED = 1000
+#: Seconds that sessions have for their end when the server ends.
+_LAST_MOMENT = 1.2
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,12 @@ class Registry:
             self._culling.cancel()
         if self._first is not None:
             self._first.cancel()
-        sessions = list(self._sessions.values())
-        await asyncio.gather(*(s.close() for s in sessions), return_exceptions=True)
+        # Programs get a moment to leave by themselves; the backend ends what is left.
+        closing = [asyncio.create_task(s.close(grace=0.2)) for s in self._sessions.values()]
+        if closing:
+            await asyncio.wait(closing, timeout=_LAST_MOMENT)
         await self._backend.close()
+        await asyncio.gather(*closing, return_exceptions=True)
 
     def prepare(self) -> None:
         """Make a kernel ready for the first session that needs one."""

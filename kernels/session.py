@@ -55,11 +55,14 @@ class Run:
         self.done: asyncio.Task[RunResult]
         self.stopping = False
 
-    def stop(self) -> None:
-        """Ask for its end, running or still waiting. Its result tells what came of it."""
+    def stop(self, grace: float | None = None) -> None:
+        """Ask for its end, running or still waiting. Its result tells what came of it.
+
+        `grace`: seconds between interrupt and kill, where not the policy's.
+        """
         self.stopping = True
         if self.execution is not None:
-            self.execution.stop()
+            self.execution.stop(grace)
 
     async def result(self) -> RunResult:
         """Its result when it is over. Cancelling the waiter does not touch the run."""
@@ -176,16 +179,21 @@ class Session:
         self._runs_in_kernel += 1
         begun = time.monotonic()
         late, self._late = self._late, Log(2000, 2000)
-        execution = run.execution = Execution(self._kernel, run.request, late)
+        kernel = self._kernel
+        execution = run.execution = Execution(kernel, run.request, late)
         if run.stopping:
             execution.stop()
         try:
             ending = await execution.follow(run.timeout, self._policy.grace)
+            exit = kernel.exit or Exit()
+            if not execution.obeyed:
+                # What it had printed and not sent comes with its end.
+                await self._end_kernel()
         finally:
-            self._kernel.on_message = self._between_runs
+            kernel.on_message = self._between_runs
         duration = time.monotonic() - begun
         news, self._news = self._news, []
-        facts = _Facts(run, execution, duration, state, news, self._kernel.exit or Exit())
+        facts = _Facts(run, execution, duration, state, news, exit)
         result = facts.result(ending, self._policy)
         if result.state is State.LOST and (ending is not Ending.DONE):
             await self._end_kernel()
@@ -208,17 +216,20 @@ class Session:
             self.used = time.monotonic()
             return printed
 
-    async def close(self) -> str:
-        """End the session for good, its waiting runs unrun. Returns as `restart`."""
+    async def close(self, grace: float | None = None) -> str:
+        """End the session for good, its waiting runs unrun. Returns as `restart`.
+
+        `grace`: as in `Run.stop`.
+        """
         self._closed = True
-        self._stop_current()
+        self._stop_current(grace)
         async with self._turn:
             return await self._end_kernel(gracefully=True)
 
-    def _stop_current(self) -> None:
+    def _stop_current(self, grace: float | None = None) -> None:
         for run in self.runs:
             if run.execution is not None or self._closed:
-                run.stop()
+                run.stop(grace)
 
     async def _end_kernel(self, gracefully: bool = False) -> str:
         """End the kernel, if there is one; `gracefully`: its atexit handlers run first."""

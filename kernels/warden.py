@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import fcntl
 import json
 import os
 import select
@@ -28,13 +29,6 @@ import sys
 import time
 
 TAG = "RMI_AGENT_KERNEL"
-
-
-def _prctl(option: int, value: int) -> None:
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
 _SUBREAPER, _DEATH_SIGNAL = 36, 1
@@ -53,6 +47,7 @@ class Keeper:
             import ctypes
 
             self._prctl = ctypes.CDLL(None).prctl
+            self._prctl(_SUBREAPER, 1, 0, 0, 0)
         read, self._wake = os.pipe()
         os.set_blocking(read, False)
         os.set_blocking(self._wake, False)
@@ -66,12 +61,13 @@ class Keeper:
     def serve(self) -> None:
         """Until the server is gone."""
         while True:
-            ready, _, _ = select.select([self._control, self._woken], [], [])
+            control = self._control.fileno()
+            ready, _, _ = select.select([control, self._woken], [], [])
             if self._woken in ready:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._woken, 4096)
                 self._reap()
-            if self._control in ready and not self._receive():
+            if control in ready and not self._receive():
                 return
 
     def _receive(self) -> bool:
@@ -106,8 +102,8 @@ class Keeper:
             self._control.sendall(json.dumps(message).encode() + b"\n")
 
     def _start(self, request: dict[str, object]) -> None:
-        ident = str(request["start"])
-        fds, self._fds = self._fds[: int(str(request["fds"]))], self._fds[int(str(request["fds"])) :]
+        ident, count = str(request["start"]), int(str(request["fds"]))
+        fds, self._fds = self._fds[:count], self._fds[count:]
         read, write = os.pipe()
         pid = os.fork()
         if pid == 0:
@@ -131,9 +127,10 @@ class Keeper:
                 self._prctl(_SUBREAPER, 0, 0, 0, 0)
                 self._prctl(_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
             signal.set_wakeup_fd(-1)
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
-                signal.signal(number, signal.SIG_DFL)
-            high = [os.dup(fd) if fd > 15 else _dup_above(fd, 16) for fd in [*fds, report]]
+            for caught in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+                signal.signal(caught, signal.SIG_DFL)
+            # First out of the way of the numbers that they are to get.
+            high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 16) for fd in [*fds, report]]
             for number, fd in enumerate(high[:-1]):
                 os.dup2(fd, number, inheritable=True)
             report = high[-1]
@@ -206,12 +203,6 @@ class Keeper:
                 return
 
 
-def _dup_above(fd: int, lowest: int) -> int:
-    import fcntl
-
-    return fcntl.fcntl(fd, fcntl.F_DUPFD, lowest)
-
-
 def _signal(pid: int, number: int) -> None:
     with contextlib.suppress(OSError):
         os.kill(pid, number)
@@ -275,7 +266,6 @@ def belonging_to(ident: str, pid: int) -> list[int]:
 def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     os.set_inheritable(control.fileno(), False)
-    _prctl(_SUBREAPER, 1)
     keeper = Keeper(control)
     keeper.serve()
     keeper.end()

@@ -52,7 +52,10 @@ def main(argv: list[str] | None = None) -> int:
 
     import server.app  # noqa: F401
 
-    code = asyncio.run(_serve(settings, backend))
+    # Windows' default loop cannot watch the kernels' sockets.
+    factory = asyncio.SelectorEventLoop if sys.platform == "win32" else None
+    with asyncio.Runner(loop_factory=factory) as runner:
+        code = runner.run(_serve(settings, backend))
     sys.stdout.flush()
     sys.stderr.flush()
     # The transport's reader thread may still wait for input; it must not hold the process.

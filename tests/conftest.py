@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -47,7 +49,11 @@ def run_code(registry: Registry) -> RunCode:
     """`await run_code("1+1", session="a", timeout=20)`"""
 
     async def run(
-        code: str, session: str = "default", timeout: float = 20, restart: bool = False, stdin: str = ""
+        code: str,
+        session: str = "default",
+        timeout: float = 20,
+        restart: bool = False,
+        stdin: str = "",
     ) -> RunResult:
         request = CodeRequest(code, stdin)
         return await registry.submit("", session, request, timeout, restart).result()
@@ -57,7 +63,7 @@ def run_code(registry: Registry) -> RunCode:
 
 @pytest.fixture
 def run_file(registry: Registry, projects: Path) -> RunCode:
-    """`await run_file("a.py", source, *args)`: writes the file, when source is given, and runs it."""
+    """`await run_file("a.py", source, *args)`: writes the file, if there is a source; runs it."""
 
     async def run(
         name: str,
@@ -85,6 +91,14 @@ def text_of(result: RunResult, stream: str | None = None) -> str:
     return "".join(
         o.text for o in result.outputs if isinstance(o, Text) and stream in (None, o.stream)
     )
+
+
+async def until(condition: Callable[[], object], seconds: float = 20) -> None:
+    """Wait until `condition()` holds; fails when it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():  # noqa: ASYNC110 (what is waited for is another process's doing)
+        assert time.monotonic() < deadline, "waited in vain"
+        await asyncio.sleep(0.01)
 
 
 def alive(pid: int) -> bool:

@@ -53,6 +53,8 @@ def main() -> None:
             # As if started by a parent that never goes: no advice to a terminal, and no watch
             # on the parent, for which there is the lifeline.
             "--IPKernelApp.parent_handle=1",
+            # What the kernel logs about itself would stand among the program's output.
+            "--IPKernelApp.log_level=50",
         ]
     )
     pipes, lifeline = (tuple(fds[:2]), fds[2]) if fds else (None, None)

@@ -274,6 +274,30 @@ def _write_all(fd: int, data: bytes) -> None:
         data = data[os.write(fd, data) :]
 
 
+try:
+    import ctypes
+
+    # Unlike `os.read` it keeps the interpreter's lock, so that a program which writes to its
+    # descriptor and ends the process at once cannot do so between the read and the ring.
+    _c_read = ctypes.PyDLL(None).read
+    _c_read.restype = ctypes.c_ssize_t
+    _c_read.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t)
+except (ImportError, OSError, AttributeError, TypeError):
+    _c_read = None  # type: ignore[assignment]
+
+
+def _read(fd: int) -> bytes:
+    """What there is to read now, at most 64 KiB; b"" when there is nothing."""
+    if _c_read is not None:
+        buffer = ctypes.create_string_buffer(65536)
+        count = _c_read(fd, buffer, 65536)
+        return buffer.raw[: max(0, count)]
+    try:
+        return os.read(fd, 65536)
+    except OSError:
+        return b""
+
+
 class FdReader:
     """Takes up what is written to descriptors 1 and 2 themselves.
 
@@ -329,10 +353,7 @@ class FdReader:
                 self._lock.release()
 
     def _take(self, fd: int) -> None:
-        try:
-            data = os.read(fd, 65536)
-        except OSError:
-            return
+        data = _read(fd)
         text = self._decoders[fd].decode(data)
         if text:
             self._outlet.write(self._pipes[fd], self._outlet.last_parent, text)

@@ -1,0 +1,136 @@
+"""`python -m tests.bench`: measure, and print one table."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tests.bench.rows import ROWS, Row, make_projects, memory_lines
+
+_MEMORY = "memory"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One printed line: texts for people, and `facts` for the JSON file."""
+
+    cells: tuple[str, ...]
+    facts: dict[str, Any]
+
+    @property
+    def over(self) -> bool:
+        """Whether it is over its bound."""
+        return self.cells[-1] == "OVER"
+
+
+async def _measure(row: Row, projects: Path, repeat: int) -> Line:
+    """Take samples of both sides in turn, so that what changes meanwhile meets both."""
+    ours: list[float] = []
+    other: list[float] = []
+    async with row.measure(projects) as pair:
+        gc.collect()
+        for number in range(repeat * row.pairs):
+            # Each side goes first half of the time.
+            for side in (0, 1) if number % 2 == 0 else (1, 0):
+                (ours, other)[side].append(await pair[side]())
+    mine, theirs = statistics.median(ours), statistics.median(other)
+    ratio = mine / theirs
+    verdict = "" if row.bound is None else "ok" if ratio <= row.bound else "OVER"
+    bound = "" if row.bound is None else f"{row.bound:g}"
+    figures = (_ms(mine), _ms(theirs), row.baseline, f"{ratio:.3f}")
+    cells = (row.name, row.title, *figures, bound, verdict)
+    facts = {
+        "name": row.name,
+        "baseline": row.baseline,
+        "ours_ms": [round(1000 * seconds, 3) for seconds in ours],
+        "baseline_ms": [round(1000 * seconds, 3) for seconds in other],
+        "ratio": round(ratio, 4),
+        "bound": row.bound,
+        "ok": None if row.bound is None else ratio <= row.bound,
+    }
+    return Line(cells, facts)
+
+
+def _ms(seconds: float) -> str:
+    milliseconds = 1000 * seconds
+    return f"{milliseconds:.2f} ms" if milliseconds < 100 else f"{milliseconds:.0f} ms"
+
+
+def _memory(projects: Path) -> list[Line]:
+    return [
+        Line(
+            (name, title, str(ours), str(floor), "floor", "", "", ""),
+            {"name": name, "baseline": "floor", "ours": asdict(ours), "floor": asdict(floor)},
+        )
+        for name, title, ours, floor in memory_lines(projects)
+    ]
+
+
+_HEAD = ("row", "", "ours", "baseline", "which", "ratio", "bound", "")
+
+
+def _table(lines: Iterable[Line]) -> str:
+    rows: Sequence[tuple[str, ...]] = [_HEAD, *(line.cells for line in lines)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
+    numbers = (2, 3, 5, 6)
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if column in numbers else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def _machine() -> dict[str, str | int | None]:
+    names = ("fastmcp", "jupyter_client", "ipykernel", "pyzmq")
+    return {
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "cpus": os.cpu_count(),
+        **{name: version(name) for name in names},
+    }
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Returns 1 when a row is over its bound."""
+    names = [row.name for row in ROWS] + [_MEMORY]
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--rows", nargs="+", choices=names, default=names, metavar="NAME",
+                        help=f"only these rows: {', '.join(names)}")  # fmt: skip
+    parser.add_argument("--repeat", type=int, default=10, metavar="N",
+                        help="repeats of each row (10)")  # fmt: skip
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample there, too")
+    options = parser.parse_args(argv)
+    lines: list[Line] = []
+    with tempfile.TemporaryDirectory(prefix="rmi-bench-") as directory:
+        projects = Path(directory)
+        make_projects(projects)
+        for row in ROWS:
+            if row.name in options.rows:
+                print(f"{row.name} ...", file=sys.stderr)
+                lines.append(asyncio.run(_measure(row, projects, max(1, options.repeat))))
+        if _MEMORY in options.rows:
+            print(f"{_MEMORY} ...", file=sys.stderr)
+            lines += _memory(projects)
+    print(_table(lines))
+    if options.json is not None:
+        facts = {"machine": _machine(), "rows": [line.facts for line in lines]}
+        options.json.write_text(json.dumps(facts, indent=1) + "\n")
+    return int(any(line.over for line in lines))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,250 @@
+"""What is measured: pairs of ways to the same end, ours and another, and the bound of each."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import statistics
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench import memory
+from tests.bench.stdio import COMMANDS, ROOT, Server, environment
+
+#: Does the thing once and returns the seconds that count.
+Sample = Callable[[], Awaitable[float]]
+Pair = tuple[Sample, Sample]
+
+_HELLO = "hello_world.py"
+_IMPORTS = "imports.py"
+_IMPORTS_SOURCE = """\
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+print(pd.DataFrame({"a": np.arange(5)}).sum().a, plt.rcParams["figure.dpi"] > 0)
+"""
+_WARM_UP = 20
+
+
+def make_projects(path: Path) -> None:
+    """Put the scripts into the projects directory that all servers get."""
+    shutil.copy(ROOT / "tests" / "test_samples" / _HELLO, path)
+    (path / _IMPORTS).write_text(_IMPORTS_SOURCE)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table. `pairs`: how many samples of each side one repeat takes."""
+
+    name: str
+    title: str
+    baseline: str
+    bound: float | None
+    pairs: int
+    measure: Callable[[Path], AbstractAsyncContextManager[Pair]]
+
+
+def _calls(ours: Server, other: Server, tool: str, other_tool: str, **arguments: str) -> Pair:
+    async def mine() -> float:
+        return ours.call(tool, **arguments)
+
+    async def theirs() -> float:
+        return other.call(other_tool, **arguments)
+
+    return mine, theirs
+
+
+@asynccontextmanager
+async def _two(
+    baseline: str, projects: Path, tool: str, rounds: int = _WARM_UP, **arguments: str
+) -> AsyncIterator[Pair]:
+    """Warm calls of one tool, on our server and on another."""
+    with Server("ours", projects) as ours, Server(baseline, projects) as other:
+        for server in (ours, other):
+            server.initialize()
+            for _ in range(rounds):
+                server.call(tool, **arguments)
+        memory.settle(ours.pid)
+        yield _calls(ours, other, tool, tool, **arguments)
+
+
+def _warm_code(projects: Path) -> AbstractAsyncContextManager[Pair]:
+    return _two("floor", projects, "run_code", code="1+1", expect="2")
+
+
+def _warm_hello(projects: Path) -> AbstractAsyncContextManager[Pair]:
+    return _two("seed", projects, "run_python", file_name=_HELLO, expect="Hello, World!")
+
+
+def _warm_imports(projects: Path) -> AbstractAsyncContextManager[Pair]:
+    # One run before: the second one is what is measured, and each after it.
+    return _two("seed", projects, "run_python", 1, file_name=_IMPORTS, expect="10 True")
+
+
+@asynccontextmanager
+async def _warm_client(projects: Path) -> AsyncIterator[Pair]:
+    """As `_warm_code`, through FastMCP's own client."""
+    from fastmcp import Client
+    from fastmcp.client.transports import StdioTransport
+
+    def client(name: str) -> Client[StdioTransport]:
+        command, *arguments = COMMANDS[name]
+        return Client(
+            StdioTransport(
+                command,
+                arguments,
+                environment(projects),
+                str(ROOT),
+                keep_alive=False,
+                log_file=Path(os.devnull),
+            )
+        )
+
+    def sample(to: Client[StdioTransport]) -> Sample:
+        async def once() -> float:
+            begun = time.perf_counter()
+            await to.call_tool("run_code", {"code": "1+1"})
+            return time.perf_counter() - begun
+
+        return once
+
+    async with client("ours") as ours, client("floor") as floor:
+        pair = sample(ours), sample(floor)
+        for _ in range(_WARM_UP):
+            for once in pair:
+                await once()
+        yield pair
+
+
+def _fresh_server(name: str, projects: Path, then: Callable[[Server], float]) -> Sample:
+    """Start a server, do `then`, end it."""
+
+    async def once() -> float:
+        with Server(name, projects) as server:
+            return then(server)
+
+    return once
+
+
+def _first_result(server: Server) -> float:
+    server.initialize()
+    return server.call("run_code", "2", code="1+1")
+
+
+@asynccontextmanager
+async def _first(projects: Path) -> AsyncIterator[Pair]:
+    yield (
+        _fresh_server("ours", projects, _first_result),
+        _fresh_server("floor", projects, _first_result),
+    )
+
+
+@asynccontextmanager
+async def _start(projects: Path) -> AsyncIterator[Pair]:
+    yield (
+        _fresh_server("ours", projects, Server.initialize),
+        _fresh_server("bare", projects, Server.initialize),
+    )
+
+
+@asynccontextmanager
+async def _first_call(projects: Path, pause: float = 0.0) -> AsyncIterator[Pair]:
+    def first(server: Server) -> float:
+        server.initialize()
+        time.sleep(pause)
+        return server.call("list_files", _HELLO)
+
+    with Server("ours", projects) as warm:
+        warm.initialize()
+        for _ in range(_WARM_UP):
+            warm.call("list_files")
+        memory.settle(warm.pid)
+
+        async def again() -> float:
+            return statistics.median(warm.call("list_files", _HELLO) for _ in range(5))
+
+        yield _fresh_server("ours", projects, first), again
+
+
+def _first_call_later(projects: Path) -> AbstractAsyncContextManager[Pair]:
+    return _first_call(projects, 0.3)
+
+
+@asynccontextmanager
+async def _session(projects: Path, count: int = 1) -> AsyncIterator[Pair]:
+    """`count` new sessions one right after the other; the last one counts."""
+    from tests.bench.plain_kernel import PlainKernel
+
+    numbers = itertools.count(1)
+    with Server("ours", projects) as server:
+        server.initialize()
+        server.call("run_code", "2", code="1+1")
+        memory.settle(server.pid)
+
+        async def ours() -> float:
+            names = [f"fresh {next(numbers)}" for _ in range(count)]
+            for name in names:
+                seconds = server.call("run_code", "2", code="1+1", session=name)
+            for name in names:
+                server.call("close_session", session=name)
+            # What it still does must not slow the other side down.
+            memory.settle(server.pid)
+            return seconds
+
+        async def stock() -> float:
+            kernels = []
+            for _ in range(count):
+                begun = time.perf_counter()
+                kernels.append(await PlainKernel.start())
+                await kernels[-1].run("1+1")
+                seconds = time.perf_counter() - begun
+            for kernel in kernels:
+                await kernel.close()
+            return seconds
+
+        yield ours, stock
+
+
+def _second_session(projects: Path) -> AbstractAsyncContextManager[Pair]:
+    return _session(projects, 2)
+
+
+#: In the order of the table.
+ROWS = (
+    Row("warm", 'run_code("1+1"), warm', "floor", 0.9, 20, _warm_code),
+    Row("warm-client", "the same through FastMCP's client", "floor", None, 20, _warm_client),
+    Row("hello", "run_python of hello_world, warm", "seed", 0.5, 20, _warm_hello),
+    Row("imports", "numpy, pandas, pyplot, second run", "seed", 0.05, 1, _warm_imports),
+    Row("first-result", "first result after initialize", "floor", 0.6, 1, _first),
+    Row("session", "a further session, first result", "stock", 0.6, 1, _session),
+    Row("session-2", "a second one right after it", "stock", None, 1, _second_session),
+    Row("start", "start to initialize answered", "bare", 1.05, 1, _start),
+    Row("first-call", "first list_files, at once", "itself warm", 3.0, 1, _first_call),
+    Row("first-call-idle", "the same, 300 ms later", "itself warm", None, 1, _first_call_later),
+)
+
+
+def memory_lines(projects: Path) -> list[tuple[str, str, memory.Memory, memory.Memory]]:
+    """(name, title, ours, floor server's): what idle servers and sessions occupy."""
+    with Server("ours", projects) as ours, Server("floor", projects) as floor:
+        for server in (ours, floor):
+            server.initialize()
+            server.call("run_code", "2", code="1+1")
+            memory.settle(server.pid)
+        alone = memory.of_process(ours.pid), memory.of_process(floor.pid)
+        one = memory.of_family(ours.pid), memory.of_family(floor.pid)
+        for name in ("a", "b"):
+            ours.call("run_code", "2", code="1+1", session=name)
+        memory.settle(ours.pid)
+        further = memory.of_family(ours.pid).per(one[0], 2)
+        kernel = one[1].per(alone[1], 1)
+    return [
+        ("memory-server", "server process, USS / PSS / RSS", *alone),
+        ("memory-all", "with helpers and one idle session", *one),
+        ("memory-session", "each further idle session", further, kernel),
+    ]

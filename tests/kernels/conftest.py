@@ -1,0 +1,28 @@
+"""A kernel that the scripts of one module share."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from kernels.local import LocalBackend, LocalSpec, kernel_environment, server_python
+from kernels.registry import Limits, Registry
+from kernels.session import Policy
+from tests.kernels.differential import ENVIRONMENT, Bench
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_registry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Registry]:
+    """Sessions for all tests of a module."""
+    folder = tmp_path_factory.mktemp("cwd").resolve()
+    spec = LocalSpec(server_python(), str(folder), kernel_environment(ENVIRONMENT))
+    async with Registry(LocalBackend(spec), Limits(policy=Policy(grace=1.0))) as registry:
+        yield registry
+
+
+@pytest.fixture
+def bench(shared_registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """An empty folder, and the kernel in which all tests of the module run their scripts."""
+    return Bench(tmp_path_factory.mktemp("scripts").resolve(), shared_registry)

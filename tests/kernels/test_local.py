@@ -1,0 +1,201 @@
+"""Local kernels: their start, their processes and files, and what is left of them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from kernels import local, processes
+from kernels.errors import KernelStartError
+from kernels.execution import CodeRequest
+from kernels.guest import ring
+from kernels.local import LocalBackend, LocalSpec, kernel_environment, server_python
+from kernels.registry import Limits, Registry
+from kernels.result import Status
+from tests.conftest import alive, open_fds, text_of, until
+
+
+def backend(cwd: Path, python: str = server_python()) -> LocalBackend:
+    return LocalBackend(LocalSpec(python, str(cwd), kernel_environment()))
+
+
+async def ask(registry: Registry, code: str, session: str = "default") -> str:
+    return text_of(await registry.submit("", session, CodeRequest(code), 20).result())
+
+
+async def test_a_python_without_ipykernel_is_told_with_the_remedy(tmp_path: Path) -> None:
+    import venv
+
+    venv.create(tmp_path / "bare", with_pip=False, symlinks=True)
+    python = str(tmp_path / "bare" / "bin" / "python")
+    async with Registry(backend(tmp_path, python), Limits()) as registry:
+        with pytest.raises(KernelStartError, match="pip install ipykernel") as caught:
+            await ask(registry, "1")
+        assert python in str(caught.value)
+
+
+async def test_a_python_that_fails_at_once_is_told_with_its_last_words(tmp_path: Path) -> None:
+    script = tmp_path / "python"
+    script.write_text("#!/bin/sh\necho broken on purpose >&2\nexit 3\n")
+    script.chmod(0o755)
+    async with Registry(backend(tmp_path, str(script)), Limits()) as registry:
+        with pytest.raises(KernelStartError, match="broken on purpose"):
+            await ask(registry, "1")
+
+
+async def test_a_python_that_is_not_there(tmp_path: Path) -> None:
+    async with Registry(backend(tmp_path, "/nowhere/python"), Limits()) as registry:
+        with pytest.raises(KernelStartError, match="No such file"):
+            await ask(registry, "1")
+
+
+async def test_the_first_kernel_may_start_before_the_event_loop(projects: Path) -> None:
+    early = await asyncio.to_thread(_launched_without_a_loop, projects)
+    async with Registry(early, Limits()) as registry:
+        registry.prepare()
+        assert await ask(registry, "print('here')") == "here\n"
+
+
+def _launched_without_a_loop(cwd: Path) -> LocalBackend:
+    made = backend(cwd)
+    made.launch_early()
+    return made
+
+
+async def test_nothing_is_left_of_many_sessions(projects: Path) -> None:
+    """Descriptors, processes and files are as before when sessions have come and gone."""
+    made = backend(projects)
+    async with Registry(made, Limits()) as registry:
+        await ask(registry, "1", "first")
+        await registry.close("", "first")
+        before = open_fds()
+        pids = []
+        for number in range(6):
+            name = f"s{number}"
+            await ask(registry, "import subprocess; p = subprocess.Popen(['sleep', '600'])", name)
+            pids.append(registry.find("", name).pid)
+            await registry.close("", name)
+        assert not any(pid is not None and alive(pid) for pid in pids)
+        assert open_fds() == before
+        assert list(made._directory.iterdir()) == []
+    assert not made._directory.exists()
+
+
+async def test_children_end_with_their_kernel_and_not_with_another(projects: Path) -> None:
+    code = (
+        "import subprocess\n"
+        "p = subprocess.Popen(['sleep', '600'], start_new_session=True)\nprint(p.pid)"
+    )
+    async with Registry(backend(projects), Limits()) as registry:
+        first = int(await ask(registry, code, "a"))
+        second = int(await ask(registry, code, "b"))
+        await registry.close("", "a")
+        assert not alive(first)
+        assert alive(second)
+    assert not alive(second)
+
+
+async def test_a_killed_warden_is_replaced(projects: Path) -> None:
+    """Its kernels die with it, which is said; the next run works under a new one."""
+    made = backend(projects)
+    async with Registry(made, Limits()) as registry:
+        child = int(
+            await ask(
+                registry,
+                "import subprocess\n"
+                "p = subprocess.Popen(['sleep', '600'], start_new_session=True)\nprint(p.pid)",
+            )
+        )
+        session = registry.find("", "default")
+        pid = session.pid
+        assert isinstance(made._processes, processes.Warden)
+        made._processes._popen.kill()
+        made._processes._popen.wait()
+        await until(lambda: session.state == "cold")
+        result = await registry.submit("", "default", CodeRequest("print(1)"), 20).result()
+        assert result.status is Status.OK
+        assert any("gone" in note for note in result.notes)
+        assert pid is not None and not alive(pid)
+        assert not alive(child)
+
+
+async def test_without_fork_kernels_work_all_the_same(
+    projects: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fallback for platforms without a warden, on this one."""
+    monkeypatch.setattr(local.processes, "start_processes", processes.PlainProcesses)
+    made = backend(projects)
+    async with Registry(made, Limits()) as registry:
+        assert await ask(registry, "print('plain')\nimport os") == "plain\n"
+        pid = registry.find("", "default").pid
+        result = await registry.submit("", "default", CodeRequest("os._exit(4)"), 20).result()
+        assert result.status is Status.DIED
+        assert result.exit_code == 4
+        assert await ask(registry, "print(1)") == "1\n"
+    assert pid is not None and not alive(pid)
+    assert not made._directory.exists()
+
+
+async def test_the_servers_own_settings_stay_out_of_kernels(
+    projects: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {**os.environ, "RMI_TOKENS": "a:secret", "MY_DATA": "here"}
+    spec = LocalSpec(server_python(), str(projects), kernel_environment(own))
+    async with Registry(LocalBackend(spec), Limits()) as registry:
+        code = "import os\nprint(os.environ.get('RMI_TOKENS'), os.environ['MY_DATA'])"
+        assert await ask(registry, code) == "None here\n"
+
+
+async def test_garbage_on_the_sockets_is_ignored(projects: Path) -> None:
+    """Unsigned and foreign messages to the client's sockets change nothing."""
+    import zmq
+
+    made = backend(projects)
+    async with Registry(made, Limits()) as registry:
+        await ask(registry, "x = 1")
+        connection = next(made._directory.iterdir()) / "k"
+        context = zmq.Context()
+        for port in (1, 4):
+            sock = context.socket(zmq.DEALER)
+            sock.linger = 200
+            sock.connect(f"ipc://{connection}-{port}")
+            sock.send(b"garbage")
+            sock.send_multipart([b"<IDS|MSG>", b"bad", b"{}", b"{}", b"{}", b"{}"])
+            sock.close()
+        context.term()
+        assert await ask(registry, "print(x)") == "1\n"
+
+
+def test_a_ring_gives_back_what_was_not_read(tmp_path: Path) -> None:
+    """Also around its end; None when the place has been overwritten."""
+    path = str(tmp_path / "ring")
+    ring.create(path)
+    writer = ring.Ring(path)
+    writer.append(0, "a", "one")
+    position = writer.end
+    writer.append(1, "b", "zwei é")
+    assert list(ring.unread(path, position) or ()) == [("b", "stderr", "zwei é")]
+    for _ in range(5):
+        position = writer.end
+        writer.append(0, "c", "x" * 900_000)
+        assert [len(text) for _, _, text in ring.unread(path, position) or ()] == [900_000]
+    assert ring.unread(path, 0) is None
+
+
+def test_socket_paths_stay_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / ("long" * 30)))
+    directory = local._make_run_directory()
+    try:
+        assert len(directory) < 80
+        assert os.stat(directory).st_mode & 0o777 == 0o700
+    finally:
+        os.rmdir(directory)
+
+
+def test_the_interpreter_is_absolute() -> None:
+    assert os.path.isabs(server_python())
+    assert os.path.samefile(server_python(), sys.executable)
