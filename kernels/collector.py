@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from kernels.kernel import Message
-from kernels.outputs import Display, Error, Output
-from kernels.textlog import Log, TextItem
+from kernels.outputs import Display, Error, Omitted, Output, StreamName
+from kernels.textlog import Log, Slot
 
 #: Characters of text kept from the start and from the end of a run.
 HEAD = TAIL = 100_000
-#: Bytes of mime bundles kept of one run; later displays are replaced by a line of text.
+#: Bytes of displays kept of one run, `_OVERHEAD` for each included; the others are counted.
 DISPLAY_BYTES = 48 * 1024 * 1024
-
-
-class _Shown:
-    """A display that may still be updated."""
-
-    def __init__(self, data: Mapping[str, Any], metadata: Mapping[str, Any], result: bool) -> None:
-        self.data, self.metadata, self.result = data, metadata, result
-
-    def value(self) -> Display:
-        return Display(self.data, self.metadata, self.result)
+_OVERHEAD = 1000
+#: Characters kept of an error's text, and of the news between two looks.
+_ERROR, _NEWS = 100_000, 2_000
 
 
 class Collector:
@@ -38,11 +34,13 @@ class Collector:
         self.reply: Mapping[str, Any] | None = None
         self.idle = False
         self.execution_count: int | None = None
-        #: Content of the last `error` message.
+        #: The last uncaught exception that was published.
         self.error: Error | None = None
         self._log = Log(head, tail)
+        self._news = Log(0, _NEWS)
         self._displays: dict[str, list[_Shown]] = {}
         self._display_bytes = 0
+        self._left_out: _LeftOut | None = None
         self._clear_next = False
 
     @property
@@ -55,48 +53,60 @@ class Collector:
         """Characters of text written so far."""
         return self._log.characters
 
+    def outputs(self) -> tuple[Output, ...]:
+        """What there is so far, in order."""
+        return self._log.outputs()
+
+    def take_news(self) -> str:
+        """The text written since the last call, or the end of it when it is long."""
+        news = self._news.text()
+        self._news.clear()
+        return news
+
     def feed(self, message: Message) -> bool:
         """Take one message; returns whether it belonged to this execution."""
         if message.parent != self.request:
             return False
-        content = message.content
-        try:
-            if message.channel == "shell" and message.type == "execute_reply":
-                self.reply = content
-                count = content.get("execution_count")
-                if isinstance(count, int) and count > 0:
-                    self.execution_count = count
-            elif message.channel == "iopub":
-                self._published(message.type, content)
-        except (KeyError, TypeError, AttributeError):
-            # A malformed message of a foreign kernel: nothing in it can be shown.
-            return True
+        # Nothing in a malformed message can be shown, but a reply ends the execution.
+        if message.channel == "shell" and message.type == "execute_reply":
+            self.reply = message.content if isinstance(message.content, Mapping) else {}
+            self._count(self.reply.get("execution_count"))
+        elif message.channel == "iopub":
+            with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
+                self._published(message.type, message.content)
         return True
 
     def _published(self, kind: str, content: Mapping[str, Any]) -> None:
         if kind == "status":
             self.idle = self.idle or content["execution_state"] == "idle"
         elif kind == "execute_input":
-            self.execution_count = content["execution_count"]
+            self._count(content["execution_count"])
         elif kind == "stream":
-            self._begin_output()
-            name = "stderr" if content["name"] == "stderr" else "stdout"
-            self._log.write(name, str(content["text"]))
+            self._write(content["name"], content["text"])
         elif kind in ("display_data", "execute_result"):
             self._display(content, kind == "execute_result")
         elif kind == "update_display_data":
             self._update(content)
         elif kind == "error":
-            self._begin_output()
-            lines = content.get("traceback") or []
-            traceback = "\n".join(str(line) for line in lines)
-            self.error = Error(str(content["ename"]), str(content["evalue"]), traceback)
-            self._log.add(self.error)
+            traceback = "\n".join(content.get("traceback") or ())
+            name, value = str(content["ename"]), str(content["evalue"])
+            self.error = Error(name, _clipped(value), _clipped(traceback))
+            self._place(Slot(self.error), _OVERHEAD + len(self.error.traceback))
         elif kind == "clear_output":
-            if content.get("wait"):
-                self._clear_next = True
-            else:
+            self._clear_next = bool(content.get("wait"))
+            if not self._clear_next:
                 self._clear()
+
+    def _count(self, number: object) -> None:
+        if isinstance(number, int) and number > 0:
+            self.execution_count = number
+
+    def _write(self, name: object, text: object) -> None:
+        if isinstance(text, str):
+            self._begin_output()
+            stream: StreamName = "stderr" if name == "stderr" else "stdout"
+            self._log.write(stream, text)
+            self._news.write(stream, text)
 
     def _begin_output(self) -> None:
         if self._clear_next:
@@ -107,50 +117,83 @@ class Collector:
         self._log.clear()
         self._displays.clear()
         self._display_bytes = 0
+        self._left_out = None
 
-    def _display(self, content: Mapping[str, Any], result: bool) -> None:
-        self._begin_output()
-        shown = _Shown(self._within_limits(content["data"]), content.get("metadata") or {}, result)
-        self._log.add(shown)
-        ident = (content.get("transient") or {}).get("display_id")
-        if ident:
-            for other in self._displays.setdefault(ident, []):
-                other.data, other.metadata = shown.data, shown.metadata
-            self._displays[ident].append(shown)
+    # -- displays
+
+    def _display(self, content: Mapping[str, Any], is_result: bool) -> None:
+        shown = _Shown(content, is_result)
+        placed = self._place(shown, shown.size)
+        if ident := _display_id(content):
+            others = self._displays.setdefault(ident, [])
+            self._exchange(others, shown)
+            if placed:
+                others.append(shown)
 
     def _update(self, content: Mapping[str, Any]) -> None:
-        ident = (content.get("transient") or {}).get("display_id")
-        if ident not in self._displays:
+        ident = _display_id(content)
+        if ident in self._displays:
+            self._exchange(self._displays[ident], _Shown(content, False))
+        else:
             # A display of an earlier run: its result has been delivered, so this is news.
             self._display(content, False)
-            return
-        data = self._within_limits(content["data"])
-        for shown in self._displays[ident]:
-            shown.data, shown.metadata = data, content.get("metadata") or {}
 
-    def _within_limits(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
-        size = sum(len(v) if isinstance(v, str) else 1000 for v in data.values())
+    def _exchange(self, displays: list[_Shown], new: _Shown) -> None:
+        for shown in displays:
+            if self._fits(new.size - shown.size):
+                shown.size = new.size
+                shown.value = replace(new.value, is_result=shown.value.is_result)
+
+    def _place(self, slot: Slot, size: int) -> bool:
+        """Add it to the outputs; False when there are too many already."""
+        self._begin_output()
+        fits = self._fits(size)
+        if fits:
+            self._log.add(slot)
+        return fits
+
+    def _fits(self, size: int) -> bool:
+        """Take `size` bytes more for displays; what does not fit is counted in its place."""
         if self._display_bytes + size <= DISPLAY_BYTES:
             self._display_bytes += size
-            return data
-        kinds = ", ".join(data)
-        return {"text/plain": f"[a display of {size:,} bytes ({kinds}) was left out: too many]"}
+            return True
+        if self._left_out is None:
+            self._left_out = _LeftOut()
+            self._log.add(self._left_out)
+        self._left_out.value = Omitted(displays=self._left_out.value.displays + 1)
+        return False
 
-    def outputs(self) -> tuple[Output, ...]:
-        """What there is so far, in order."""
-        others: list[tuple[object, Output]] = []
-        for item in self._log.items:
-            if isinstance(item, _Shown):
-                others.append((item, item.value()))
-            elif isinstance(item, Error):
-                others.append((item, item))
-        return self._log.finished(others)
 
-    def last_line(self) -> str:
-        """The last line of text that is not blank, for progress."""
-        for item in reversed(self._log.items):
-            if isinstance(item, TextItem):
-                for line in reversed(item.text[-4000:].splitlines()):
-                    if line.strip():
-                        return line
-        return ""
+class _Shown(Slot):
+    """A display that may still be updated, and the bytes that it counts for."""
+
+    value: Display
+
+    def __init__(self, content: Mapping[str, Any], is_result: bool) -> None:
+        data = dict(content["data"])
+        super().__init__(Display(data, dict(content.get("metadata") or {}), is_result))
+        texts = (form if isinstance(form, str) else json.dumps(form) for form in data.values())
+        self.size = _OVERHEAD + sum(len(text) for text in texts)
+
+
+class _LeftOut(Slot):
+    """Says how many displays there was no room for."""
+
+    value: Omitted
+
+    def __init__(self) -> None:
+        super().__init__(Omitted())
+
+
+def _display_id(content: Mapping[str, Any]) -> str:
+    return str((content.get("transient") or {}).get("display_id") or "")
+
+
+def _clipped(text: str) -> str:
+    """Not more of an error's text than fits."""
+    if len(text) <= _ERROR:
+        return text
+    half = _ERROR // 2
+    middle = text[half:-half]
+    gap = Omitted(len(middle), middle.count("\n"))
+    return f"{text[:half]}\n{gap.words}\n{text[-half:]}"

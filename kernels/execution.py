@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -80,7 +81,7 @@ class Ending(Enum):
     TIMEOUT = "timeout"
     #: It was stopped by request; see `Execution.obeyed`.
     STOPPED = "stopped"
-    #: The kernel ended.
+    #: The kernel ended by itself.
     DIED = "died"
 
 
@@ -121,8 +122,8 @@ class Execution:
 
     async def follow(self, timeout: float, grace: float) -> Ending:
         """Wait for the end. After `timeout` seconds, or `stop`, the kernel is interrupted and
-        has `grace` seconds to obey; then this returns with `obeyed` False and the kernel still
-        running, for the caller to end."""
+        has `grace` seconds to obey. When this returns with `obeyed` False, the kernel, should
+        it still run, is the caller's to end."""
         watch = asyncio.create_task(self._kernel.exited.wait())
         watch.add_done_callback(lambda _: self._news.set())
         try:
@@ -131,10 +132,10 @@ class Execution:
             ending = Ending.STOPPED if self._stopping else Ending.TIMEOUT
             self._kernel.interrupt()
             patience = grace if self._grace is None else self._grace
-            if await self._wait(patience, stoppable=False):
-                return ending if self.collector.reply is not None else Ending.DIED
-            self.obeyed = False
-            self.stack = await self._kernel.stack()
+            ended = await self._wait(patience, stoppable=False)
+            self.obeyed = self.collector.reply is not None
+            if not ended:
+                self.stack = await self._kernel.stack()
             return ending
         finally:
             watch.cancel()
@@ -169,10 +170,25 @@ class Execution:
     def _foreign(self, message: Message) -> None:
         if message.channel != "iopub":
             return
-        if message.type == "stream":
-            self.late.write("stdout", str(message.content.get("text", "")))
-        elif message.type == "status" and not message.parent:
-            # How a remote engine tells that it has replaced a dead kernel.
-            if message.content.get("execution_state") in ("restarting", "dead"):
-                self._lost = True
-                self._news.set()
+        if tells_death(message):
+            self._lost = True
+            self._news.set()
+        else:
+            note_late(message, self.late)
+
+
+def note_late(message: Message, late: Log) -> None:
+    """Keep the text of a message that belongs to no run under way: a thread of an earlier one."""
+    if message.type == "stream" and isinstance(message.content, Mapping):
+        text = message.content.get("text")
+        late.write("stdout", text if isinstance(text, str) else "")
+
+
+def tells_death(message: Message) -> bool:
+    """Whether a remote engine says that it has replaced, or given up, a dead kernel."""
+    return (
+        message.type == "status"
+        and not message.parent
+        and isinstance(message.content, Mapping)
+        and message.content.get("execution_state") in ("restarting", "dead")
+    )

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
-import secrets
 import signal
-import socket
-import sys
-import tempfile
-import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,51 +14,15 @@ from kernels import processes
 from kernels.errors import KernelStartError
 from kernels.guest import ring
 from kernels.kernel import Channel, Exit, Message
+from kernels.launching import TRACE_SIGNAL, Launched, LocalSpec, launch, make_run_directory
 
 if TYPE_CHECKING:
-    # The message stack is imported with the first connection, not with the first launch, so
-    # that a server can launch a kernel before it imports anything heavy.
+    # Imported with the first connection: it brings the whole message stack.
     from kernels.channels import Channels
 
-_LAUNCHER = Path(__file__).parent / "guest" / "launch.py"
-_PORTS = {"shell_port": 1, "iopub_port": 2, "stdin_port": 3, "control_port": 4, "hb_port": 5}
-#: Asks faulthandler for a traceback. A late real-time signal, which programs do not use.
-_TRACE_SIGNAL = getattr(signal, "SIGRTMAX", 0) - 2 if hasattr(signal, "SIGRTMAX") else None
 _START_TIMEOUT = 60.0
 #: Seconds to wait for a dead kernel's last messages, after which the ring tells the rest.
 _LAST_MESSAGES = 0.03
-
-
-@dataclass(frozen=True)
-class LocalSpec:
-    """How local kernels are started.
-
-    `python`: absolute path of the interpreter, which must have ipykernel. `cwd`: the working
-    directory. `env`: the whole environment of the kernels.
-    """
-
-    python: str
-    cwd: str
-    env: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass
-class _Launched:
-    """A started process, its files, and the server's ends of its pipes."""
-
-    process: processes.Process
-    connection: dict[str, Any]
-    directory: Path
-    pipes: tuple[int, int] | None = None
-    lifeline: socket.socket | None = None
-
-    def release(self) -> None:
-        for fd in self.pipes or ():
-            os.close(fd)
-        self.pipes = None
-        if self.lifeline is not None:
-            self.lifeline.close()
-            self.lifeline = None
 
 
 class LocalBackend:
@@ -76,9 +33,9 @@ class LocalBackend:
 
     def __init__(self, spec: LocalSpec) -> None:
         self.spec = spec
-        self._directory = Path(_make_run_directory())
+        self._directory = Path(make_run_directory())
         self._processes = processes.start_processes(str(self._directory))
-        self._early: list[_Launched] = []
+        self._early: list[Launched] = []
         self._kernels: set[LocalKernel] = set()
         self._closed = False
 
@@ -116,47 +73,11 @@ class LocalBackend:
             launched.release()
         await self._processes.close()
 
-    def _launch(self) -> _Launched:
+    def _launch(self) -> Launched:
         if not self._processes.alive:
             self._directory.mkdir(mode=0o700, exist_ok=True)
             self._processes = processes.start_processes(str(self._directory))
-        ident = uuid.uuid4().hex[:12]
-        directory = self._directory / ident
-        directory.mkdir(mode=0o700)
-        ring.create(str(directory / "ring"))
-        connection = _connection(directory)
-        connection_file = directory / "connection.json"
-        with open(os.open(connection_file, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
-            json.dump(connection, file)
-        facts: dict[str, Any] = {
-            "ring": str(directory / "ring"),
-            "faults": str(directory / "faults"),
-            "signal": _TRACE_SIGNAL,
-        }
-        argv = [self.spec.python, str(_LAUNCHER), "-f", str(connection_file)]
-        env = {**self.spec.env, processes.TAG: ident}
-        with contextlib.ExitStack() as stack:
-            null = os.open(os.devnull, os.O_RDONLY)
-            stack.callback(os.close, null)
-            if not isinstance(self._processes, processes.Warden):
-                log = os.open(directory / "log", os.O_WRONLY | os.O_CREAT, 0o600)
-                stack.callback(os.close, log)
-                env["RMI_KERNEL"] = json.dumps(facts)
-                process = self._processes.start(ident, argv, env, self.spec.cwd, [null, log, log])
-                return _Launched(process, connection, directory)
-            out, out_end = os.pipe()
-            stack.callback(os.close, out_end)
-            err, err_end = os.pipe()
-            stack.callback(os.close, err_end)
-            ours, theirs = socket.socketpair()
-            stack.callback(theirs.close)
-            ours.setblocking(False)
-            fds = [null, out_end, err_end, out, err, theirs.fileno()]
-            env["RMI_KERNEL"] = json.dumps({**facts, "fds": [3, 4, 5]})
-            process = self._processes.start(ident, argv, env, self.spec.cwd, fds)
-            for fd in (out, err):
-                os.set_blocking(fd, False)
-            return _Launched(process, connection, directory, (out, err), ours)
+        return launch(self.spec, self._processes, self._directory)
 
 
 class LocalKernel:
@@ -164,7 +85,7 @@ class LocalKernel:
 
     scripted = True
 
-    def __init__(self, backend: LocalBackend, launched: _Launched) -> None:
+    def __init__(self, backend: LocalBackend, launched: Launched) -> None:
         self._backend = backend
         self._launched = launched
         self._channels: Channels | None = None
@@ -224,7 +145,7 @@ class LocalKernel:
 
     def _start_error(self) -> KernelStartError:
         process = self._launched.process
-        words = process.failure or "".join(text for _name, text in self._left_in_pipes())
+        words = self._launched.last_words()
         python = self._backend.spec.python
         if any(f"No module named '{name}'" in words for name in ("ipykernel", "zmq", "IPython")):
             message = (
@@ -275,22 +196,17 @@ class LocalKernel:
             self.send("shell", "kernel_info_request", {})
 
     async def stack(self) -> str:
-        if _TRACE_SIGNAL is None or self.pid is None or self.exited.is_set():
+        if TRACE_SIGNAL is None or self.pid is None or self.exited.is_set():
             return ""
-        before = self._faults()
+        before = self._launched.faults()
         with contextlib.suppress(OSError):
             os.kill(self.pid, signal.SIGCONT)
-            os.kill(self.pid, _TRACE_SIGNAL)
+            os.kill(self.pid, TRACE_SIGNAL)
         for _ in range(20):
             await asyncio.sleep(0.01)
-            written = self._faults()[len(before) :]
+            written = self._launched.faults()[len(before) :]
             if written.endswith("\n") and 'File "' in written:
                 return written
-        return ""
-
-    def _faults(self) -> str:
-        with contextlib.suppress(OSError):
-            return (self._launched.directory / "faults").read_text("utf-8", "replace")
         return ""
 
     # -- end
@@ -311,7 +227,7 @@ class LocalKernel:
         self.exit = Exit(
             code=status if status is not None and status >= 0 else None,
             signal=-status if status is not None and status < 0 else None,
-            trace=self._faults()[-20_000:],
+            trace=self._launched.faults()[-20_000:],
             out_of_memory=status == -9 and _memory_kills() > self._memory_kills,
         )
         self.exited.set()
@@ -323,23 +239,12 @@ class LocalKernel:
                 self._say("stderr", self._last_request, "\n[some output was lost here]\n")
             for parent, name, text in lost or ():
                 self._say(name, parent, text)
-        for name, text in self._left_in_pipes():
+        for name, text in self._launched.unread():
             self._say(name, self._last_request, text)
 
     def _say(self, name: str, parent: str, text: str) -> None:
         content = {"name": name, "text": text}
         self.on_message(Message("iopub", "stream", parent, content))
-
-    def _left_in_pipes(self) -> list[tuple[str, str]]:
-        left = []
-        for name, fd in zip(("stdout", "stderr"), self._launched.pipes or (), strict=False):
-            data = b""
-            with contextlib.suppress(OSError):
-                while chunk := os.read(fd, 65536):
-                    data += chunk
-            if data:
-                left.append((name, data.decode("utf-8", "backslashreplace")))
-        return left
 
     def disconnect(self) -> None:
         """Release sockets, pipes and tasks; the process is ended by somebody else."""
@@ -360,7 +265,7 @@ class LocalKernel:
                 await self._watch
         self.disconnect()
         self._backend._kernels.discard(self)
-        _remove(self._launched.directory)
+        self._launched.remove()
 
 
 def _memory_kills() -> int:
@@ -374,48 +279,3 @@ def _memory_kills() -> int:
 
 def _ignore(message: Message) -> None:
     """The handler of a kernel that nobody listens to."""
-
-
-def _connection(directory: Path) -> dict[str, Any]:
-    key = secrets.token_hex(32)
-    facts = {"key": key, "signature_scheme": "hmac-sha256", "kernel_name": "rmi-agent"}
-    if hasattr(os, "fork"):
-        # Sockets in a private directory: no race for ports, nothing for other users to reach.
-        return {**facts, "transport": "ipc", "ip": str(directory / "k"), **_PORTS}
-    ports = {}
-    with contextlib.ExitStack() as stack:
-        for name in _PORTS:
-            sock = stack.enter_context(socket.socket())
-            sock.bind(("127.0.0.1", 0))
-            ports[name] = sock.getsockname()[1]
-    return {**facts, "transport": "tcp", "ip": "127.0.0.1", **ports}
-
-
-def _make_run_directory() -> str:
-    """A new private directory whose socket paths stay under the limit of 107 bytes."""
-    for base in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp"):
-        if base and os.path.isdir(base) and os.access(base, os.W_OK) and len(base) < 60:
-            return tempfile.mkdtemp(prefix="rmi-agent-", dir=base)
-    return tempfile.mkdtemp(prefix="rmi-agent-")
-
-
-def _remove(directory: Path) -> None:
-    with contextlib.suppress(OSError):
-        for path in directory.iterdir():
-            path.unlink()
-        directory.rmdir()
-
-
-def kernel_environment(own: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """This process's environment without what concerns the server alone, its secrets first."""
-    return {
-        name: value
-        for name, value in own.items()
-        if not name.startswith(("RMI_", "FASTMCP_", "JPY_"))
-        and name not in ("PYTHON_PROJECTS_DIR", "PYTHON_TIMEOUT")
-    }
-
-
-def server_python() -> str:
-    """The interpreter of this process, as an absolute path."""
-    return os.path.abspath(sys.executable)

@@ -19,10 +19,21 @@ class Text:
 
 @dataclass(frozen=True)
 class Omitted:
-    """A place where text was left out because there was too much of it."""
+    """A place where text, or displays, were left out because there was too much."""
 
-    characters: int
-    lines: int
+    characters: int = 0
+    lines: int = 0
+    displays: int = 0
+
+    @property
+    def words(self) -> str:
+        """A line that says so, for a reader."""
+        parts = []
+        if self.characters:
+            parts.append(f"{self.characters:,} characters ({self.lines:,} lines)")
+        if self.displays:
+            parts.append(f"{self.displays:,} displays")
+        return f"[… {' and '.join(parts)} left out …]"
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,8 @@ class Registry:
         self._backend = backend
         self._limits = limits
         self._sessions: dict[tuple[str, str], Session] = {}
-        self._ended: OrderedDict[tuple[str, str], str] = OrderedDict()
+        self._ended: OrderedDict[tuple[str, str], _Ended] = OrderedDict()
+        self._closing: set[asyncio.Task[str]] = set()
         self._ids = itertools.count(1)
         self._first: asyncio.Task[Kernel] | None = None
         self._culling: asyncio.Task[None] | None = None
@@ -70,7 +71,8 @@ class Registry:
         if self._first is not None:
             self._first.cancel()
         # Programs get a moment to leave by themselves; the backend ends what is left.
-        closing = [asyncio.create_task(s.close(grace=0.2)) for s in self._sessions.values()]
+        closing = {asyncio.create_task(s.close(grace=0.2)) for s in self._sessions.values()}
+        closing |= self._closing
         if closing:
             await asyncio.wait(closing, timeout=_LAST_MOMENT)
         await self._backend.close()
@@ -120,9 +122,8 @@ class Registry:
                 f"allows. {advice}"
             )
         session = self._sessions[key] = Session(key[1], self._start_kernel, self._limits.policy)
-        ended = self._ended.pop(key, None)
-        if ended:
-            session.announce(f"new session: the earlier one of this name {ended}")
+        if ended := self._ended.pop(key, None):
+            session.announce(f"new session: the earlier one of this name {ended.how}", ended.lost)
         return session
 
     def sessions(self, owner: str) -> list[Session]:
@@ -148,15 +149,19 @@ class Registry:
     async def close(self, owner: str, name: str) -> str:
         """End the session. Returns what its atexit handlers printed. Raises `SessionNotFound`."""
         session = self.find(owner, name)
-        return await self._end((owner, name), session, "was closed; its variables are gone")
+        # Whoever asked has the answer, so nothing is left to be told with the next run.
+        return await asyncio.shield(self._end((owner, name), session, _Ended("was closed")))
 
-    async def _end(self, key: tuple[str, str], session: Session, why: str) -> str:
-        if self._sessions.get(key) is session:
-            del self._sessions[key]
-        self._ended[key] = why
+    def _end(self, key: tuple[str, str], session: Session, ended: _Ended) -> asyncio.Task[str]:
+        """End a session in a task of ours: one that has begun to end does so to the end."""
+        del self._sessions[key]
+        self._ended[key] = ended
         while len(self._ended) > _REMEMBERED:
             self._ended.popitem(last=False)
-        return await session.close()
+        task = asyncio.create_task(session.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+        return task
 
     async def _cull(self) -> None:
         timeout = self._limits.idle_timeout
@@ -164,6 +169,15 @@ class Registry:
             await asyncio.sleep(min(30.0, timeout / 4))
             for key, session in list(self._sessions.items()):
                 if session.idle_seconds >= timeout:
-                    why = f"ended after {timeout:g} s without use; its variables are gone"
-                    await self._end(key, session, why)
+                    how = f"ended after {timeout:g} s without use"
+                    if session.has_variables:
+                        how += "; its variables are gone"
+                    self._end(key, session, _Ended(how, lost=session.has_variables))
 
+
+@dataclass(frozen=True)
+class _Ended:
+    """How a session ended, and whether it took variables with it that nobody was told of."""
+
+    how: str
+    lost: bool = False

@@ -48,9 +48,9 @@ class RunResult:
     run_id: str
     session: str
     status: Status
-    outputs: tuple[Output, ...]
-    exit_code: int | None
-    duration: float
+    outputs: tuple[Output, ...] = ()
+    exit_code: int | None = None
+    duration: float = 0.0
     state: State = State.KEPT
     signal: int | None = None
     error: Mapping[str, Any] | None = None

@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from kernels.errors import SessionError
-from kernels.execution import Ending, Execution, Request
+from kernels.execution import Execution, Request, note_late, tells_death
 from kernels.kernel import Exit, Kernel, Message
-from kernels.outputs import Text
-from kernels.result import RunResult, State, Status, crash_trace, explain_exit
+from kernels.result import RunResult, State, Status, explain_exit
 from kernels.textlog import Log
+from kernels.verdict import End, judge, outcome_of
 
 #: Seconds that a kernel has to run its atexit handlers.
 _EXIT_GRACE = 1.0
+#: Characters kept from the start and the end of what is printed between runs.
+_ASIDE = 2000
 
 
 class SessionState(StrEnum):
@@ -73,16 +74,16 @@ class Run:
         """Characters of text written so far."""
         return self.execution.collector.characters if self.execution else 0
 
-    def last_line(self) -> str:
-        """The last line of its output so far, for progress."""
-        return self.execution.collector.last_line() if self.execution else ""
+    def take_news(self) -> str:
+        """The text written since the last call, or the end of it, for progress."""
+        return self.execution.collector.take_news() if self.execution else ""
 
 
 class Session:
     """One kernel at a time and what was run in it. Made and ended by the `Registry`.
 
-    Every step of its life (run, restart, close) holds `_turn`, so that they never overlap; runs
-    get it in the order in which they came.
+    Every step of its life (run, restart, close) holds `_turn`, so that they never overlap. Runs
+    get it in the order in which they came; a restart or close comes before the waiting ones.
     """
 
     def __init__(
@@ -97,13 +98,18 @@ class Session:
         self.runs: list[Run] = []
         self._start_kernel = start_kernel
         self._policy = policy
+        self._queue = asyncio.Lock()
         self._turn = asyncio.Lock()
-        self._closed = False
+        self._current: Run | None = None
+        #: "closed" or "restarted" from the moment that this is asked for; closed is for good.
+        self._ends = ""
         self._kernel: Kernel | None = None
+        self._died = False
         self._runs_in_kernel = 0
-        self._late = Log(2000, 2000)
-        #: What the next run has to say about the session.
+        self._late = Log(_ASIDE, _ASIDE)
+        #: What the next result has to say about the session, and whether variables went with it.
         self._news: list[str] = []
+        self._lost = False
 
     @property
     def state(self) -> SessionState:
@@ -112,8 +118,21 @@ class Session:
             return SessionState.CLOSED
         if self.runs:
             return SessionState.BUSY
-        alive = self._kernel is not None and not self._kernel.exited.is_set()
-        return SessionState.IDLE if alive else SessionState.COLD
+        return SessionState.IDLE if self._kernel_lives else SessionState.COLD
+
+    @property
+    def has_variables(self) -> bool:
+        """Whether something was run in its kernel, so that ending it loses something."""
+        return self._runs_in_kernel > 0
+
+    @property
+    def _closed(self) -> bool:
+        return self._ends == "closed"
+
+    @property
+    def _kernel_lives(self) -> bool:
+        kernel = self._kernel
+        return kernel is not None and not kernel.exited.is_set() and not self._died
 
     @property
     def pid(self) -> int | None:
@@ -130,9 +149,10 @@ class Session:
         """Seconds since it was made."""
         return time.monotonic() - self._made
 
-    def announce(self, news: str) -> None:
-        """Have the next result say `news`."""
+    def announce(self, news: str, lost: bool = False) -> None:
+        """Have the next result say `news`; `lost`: they tell that its variables are gone."""
         self._news.append(news)
+        self._lost = self._lost or lost
 
     def submit(self, run_id: str, request: Request, timeout: float, restart: bool = False) -> Run:
         """Queue a run, at most `timeout` seconds long once it has begun.
@@ -145,106 +165,138 @@ class Session:
         run = Run(run_id, self, request, timeout)
         self.runs.append(run)
         run.done = asyncio.create_task(self._take_turn(run, restart), name=f"run {run_id}")
+        # A failure to start a kernel is told to whoever waits; there may be nobody any more.
+        run.done.add_done_callback(lambda task: task.cancelled() or task.exception())
         return run
 
     async def _take_turn(self, run: Run, restart: bool) -> RunResult:
         try:
-            async with self._turn:
+            async with self._queue, self._turn:
+                self._current = run
                 return await self._run(run, restart)
         finally:
+            self._current = None
             self.runs.remove(run)
             self.used = time.monotonic()
 
     async def _run(self, run: Run, restart: bool) -> RunResult:
-        if self._closed or run.stopping:
-            why = "the session was closed" if self._closed else "stopped before it began"
-            return RunResult(
-                run.id, self.name, Status.INTERRUPTED, (), None, 0.0, explanation=f"Not run: {why}."
-            )
-        state = State.KEPT
-        if restart and self._kernel is not None:
-            if self._runs_in_kernel:
-                self.announce("session restarted: its variables are gone")
-                state = State.LOST
-            await self._end_kernel(gracefully=True)
-        elif self._kernel is not None and self._kernel.exited.is_set():
-            why = explain_exit(self._kernel.exit or Exit())
-            if self._runs_in_kernel:
-                self.announce(f"since the last run: {why} The session's variables were gone")
-                state = State.LOST
-            await self._end_kernel()
-        if self._kernel is None:
-            self._kernel = await self._start_kernel()
+        if not (self._ends or run.stopping):
+            await self._prepare_kernel(restart)
+        kernel = self._kernel
+        if self._ends or run.stopping or kernel is None:
+            return self._not_run(run)
         self.count += 1
         self._runs_in_kernel += 1
         begun = time.monotonic()
-        late, self._late = self._late, Log(2000, 2000)
-        kernel = self._kernel
+        late, self._late = self._late, Log(_ASIDE, _ASIDE)
         execution = run.execution = Execution(kernel, run.request, late)
-        if run.stopping:
-            execution.stop()
         try:
             ending = await execution.follow(run.timeout, self._policy.grace)
-            exit = kernel.exit or Exit()
+            duration = time.monotonic() - begun
+            exit = kernel.exit
             if not execution.obeyed:
                 # What it had printed and not sent comes with its end.
                 await self._end_kernel()
         finally:
             kernel.on_message = self._between_runs
-        duration = time.monotonic() - begun
-        news, self._news = self._news, []
-        facts = _Facts(run, execution, duration, state, news, exit)
-        result = facts.result(ending, self._policy)
-        if result.state is State.LOST and (ending is not Ending.DONE):
+        collector = execution.collector
+        outcome = outcome_of(collector.reply, collector.error)
+        end = End(ending, execution.obeyed, outcome, exit, execution.stack, self._ends)
+        verdict = judge(end, run.timeout, self._policy.keep_after_timeout)
+        notes = dict.fromkeys((*self._news, *verdict.notes))
+        lost = self._lost or verdict.lost
+        self._news, self._lost = [], False
+        if verdict.lost and not self._ends:
             await self._end_kernel()
             self.announce("in a fresh kernel")
-        return result
+        return RunResult(
+            run_id=run.id,
+            session=self.name,
+            status=verdict.status,
+            outputs=collector.outputs(),
+            exit_code=verdict.exit_code,
+            duration=duration,
+            state=State.LOST if lost else State.KEPT,
+            signal=exit.signal if exit is not None else None,
+            error=outcome.get("error"),
+            execution_count=collector.execution_count,
+            notes=tuple(notes),
+            explanation=verdict.explanation,
+            late=late.text(),
+        )
+
+    async def _prepare_kernel(self, restart: bool) -> None:
+        """Have a kernel that lives, a fresh one if `restart`."""
+        if self._kernel is not None and (restart or not self._kernel_lives):
+            if self.has_variables:
+                since = "" if restart else _since_the_last_run(self._kernel.exit or Exit())
+                self.announce(f"{since}session restarted: its variables are gone", lost=True)
+            await self._end_kernel(gracefully=True)
+        if self._kernel is None:
+            self._kernel = await self._start_kernel()
+
+    def _not_run(self, run: Run) -> RunResult:
+        why = f"the session was {self._ends}" if self._ends else "it was stopped before it began"
+        lost = self._closed and self.count > 0
+        return RunResult(
+            run.id,
+            self.name,
+            Status.INTERRUPTED,
+            state=State.LOST if lost else State.KEPT,
+            notes=("session closed: its variables are gone",) if lost else (),
+            explanation=f"Not run: {why}.",
+        )
 
     def _between_runs(self, message: Message) -> None:
-        if message.type == "stream":
-            self._late.write("stdout", str(message.content.get("text", "")))
+        if tells_death(message):
+            self._died = True
+        note_late(message, self._late)
 
     async def restart(self) -> str:
         """End the kernel; the next run starts a fresh one. Ends the run that is under way.
 
         Returns what atexit handlers printed.
         """
-        self._stop_current()
-        async with self._turn:
-            self._news.clear()
-            printed = await self._end_kernel(gracefully=True)
-            self.used = time.monotonic()
-            return printed
+        if not self._closed:
+            self._ends = "restarted"
+        if self._current is not None:
+            self._current.stop()
+        try:
+            async with self._turn:
+                lost = self.has_variables
+                printed = await self._end_kernel(gracefully=True)
+                self._news, self._lost = [], False
+                if lost and self.runs:
+                    # These were asked for before, perhaps by others, who are to know.
+                    self.announce("session restarted: its variables are gone", lost=True)
+        finally:
+            if not self._closed:
+                self._ends = ""
+        self.used = time.monotonic()
+        return printed
 
     async def close(self, grace: float | None = None) -> str:
         """End the session for good, its waiting runs unrun. Returns as `restart`.
 
         `grace`: as in `Run.stop`.
         """
-        self._closed = True
-        self._stop_current(grace)
+        self._ends = "closed"
+        for run in self.runs:
+            run.stop(grace)
         async with self._turn:
             return await self._end_kernel(gracefully=True)
 
-    def _stop_current(self, grace: float | None = None) -> None:
-        for run in self.runs:
-            if run.execution is not None or self._closed:
-                run.stop(grace)
-
     async def _end_kernel(self, gracefully: bool = False) -> str:
         """End the kernel, if there is one; `gracefully`: its atexit handlers run first."""
+        lives = self._kernel_lives
         kernel, self._kernel = self._kernel, None
-        self._runs_in_kernel = 0
+        self._runs_in_kernel, self._died = 0, False
         if kernel is None:
             return ""
-        printed = Log(2000, 2000)
+        printed = Log(_ASIDE, _ASIDE)
         try:
-            if gracefully and kernel.scripted and not kernel.exited.is_set():
-                kernel.on_message = lambda m: (
-                    printed.write("stdout", str(m.content.get("text", "")))
-                    if m.type == "stream"
-                    else None
-                )
+            if gracefully and kernel.scripted and lives:
+                kernel.on_message = lambda message: note_late(message, printed)
                 content = {"code": "", "silent": True, "store_history": False}
                 kernel.send("shell", "execute_request", content, {"rmi": {"mode": "exit"}})
                 with contextlib.suppress(TimeoutError):
@@ -252,76 +304,9 @@ class Session:
                         await kernel.exited.wait()
         finally:
             await asyncio.shield(kernel.close())
-        return "".join(o.text for o in printed.finished(()) if isinstance(o, Text))
+        return printed.text()
 
 
-@dataclass(frozen=True)
-class _Facts:
-    """All that decides what the result of a run says. Pure."""
-
-    run: Run
-    execution: Execution
-    duration: float
-    state: State
-    news: list[str]
-    exit: Exit
-
-    def result(self, ending: Ending, policy: Policy) -> RunResult:
-        """The result."""
-        status, state, exit_code, explanation = Status.OK, self.state, None, ""
-        notes = list(self.news)
-        reply = self.execution.collector.reply or {}
-        outcome = reply.get("rmi") or _outcome_of(reply)
-        if ending is Ending.DONE:
-            exit_code = outcome["exit_code"]
-            status = Status.OK if exit_code == 0 else Status.ERROR
-        elif ending is Ending.DIED:
-            status, state, exit_code = Status.DIED, State.LOST, self.exit.code
-            explanation = "\n".join(filter(None, [explain_exit(self.exit), self._trace()]))
-        else:
-            stopped = ending is Ending.STOPPED
-            status = Status.INTERRUPTED if stopped else Status.TIMEOUT
-            kept = self.execution.obeyed and (stopped or policy.keep_after_timeout)
-            if stopped and self.execution.obeyed:
-                exit_code = outcome["exit_code"]
-            if not kept:
-                state = State.LOST
-            if not self.execution.obeyed:
-                explanation = "\n".join(
-                    filter(None, ["It did not obey the interrupt.", self._trace()])
-                )
-            if not stopped:
-                notes.insert(0, f"timed out after {self.run.timeout:g} s")
-            else:
-                notes.insert(0, "stopped")
-            if kept:
-                notes.append("the session's variables are kept")
-        if state is State.LOST and ending is not Ending.DONE:
-            notes.append("session restarted: its variables are gone")
-        late = "".join(o.text for o in self.execution.late.finished(()) if isinstance(o, Text))
-        return RunResult(
-            run_id=self.run.id,
-            session=self.run.session.name,
-            status=status,
-            outputs=self.execution.collector.outputs(),
-            exit_code=exit_code,
-            duration=self.duration,
-            state=state,
-            signal=self.exit.signal if ending is Ending.DIED else None,
-            error=outcome.get("error"),
-            execution_count=self.execution.collector.execution_count,
-            notes=tuple(notes),
-            explanation=explanation,
-            late=late,
-        )
-
-    def _trace(self) -> str:
-        return crash_trace(self.execution.stack or self.exit.trace)
-
-
-def _outcome_of(reply: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The outcome as an ordinary kernel's reply tells it."""
-    if reply.get("status") == "ok":
-        return {"exit_code": 0}
-    error = {"name": reply.get("ename"), "value": reply.get("evalue"), "line": None, "file": None}
-    return {"exit_code": 1, "error": error if reply else None}
+def _since_the_last_run(exit: Exit) -> str:
+    why = explain_exit(exit)
+    return f"since the last run {why[0].lower()}{why[1:].rstrip('.')}; "

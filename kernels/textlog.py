@@ -1,157 +1,163 @@
-"""The text of a run: carriage returns carried out, and memory bounded by a head and a tail."""
+"""What a run wrote, in order: carriage returns carried out, text bounded to a head and a tail."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 
 from kernels.outputs import Omitted, Output, StreamName, Text
 
-#: A line without an end is held back for a carriage return up to this many characters.
+#: Characters of a line that a carriage return goes back over; what is beyond stays.
 _LONGEST_LINE = 64 * 1024
 
 
-class TextItem:
-    """Text of one stream that grows, with a cursor in its last line, like a terminal's."""
+class Slot:
+    """A place among the text for an output that may still be exchanged."""
 
-    def __init__(self, stream: StreamName) -> None:
-        self.stream: StreamName = stream
-        self._done: list[str] = []
-        self._line = ""
-        self._column = 0
-
-    def append(self, text: str) -> None:
-        """Take text as it was written. A progress bar's `\\r` overwrites its last state."""
-        if "\r" not in text and self._column == len(self._line):
-            self._end_lines(self._line + text)
-            return
-        for number, part in enumerate(text.replace("\r\n", "\n").split("\r")):
-            if number:
-                self._column = 0
-            head, newline, rest = part.partition("\n")
-            self._overwrite(head)
-            if newline:
-                self._end_lines(self._line + "\n" + rest)
-
-    def _overwrite(self, text: str) -> None:
-        after = self._column + len(text)
-        self._line = self._line[: self._column] + text + self._line[after:]
-        self._column = after
-
-    def _end_lines(self, text: str) -> None:
-        cut = text.rfind("\n") + 1
-        if len(text) - cut > _LONGEST_LINE:
-            cut = len(text)
-        if cut:
-            self._done.append(text[:cut])
-        self._line = text[cut:]
-        self._column = len(self._line)
-
-    @property
-    def text(self) -> str:
-        """All of it, the unfinished line included."""
-        if len(self._done) > 1:
-            self._done = ["".join(self._done)]
-        return "".join(self._done) + self._line
-
-    def replace(self, text: str) -> None:
-        """Hold `text` instead."""
-        self._done, self._line, self._column = [], "", 0
-        self._end_lines(text)
+    def __init__(self, value: Output) -> None:
+        self.value = value
 
 
-class _Gap:
-    """Text that was left out."""
-
-    def __init__(self) -> None:
-        self.characters = 0
-        self.lines = 0
+_Entry = Text | Slot
 
 
 class Log:
-    """Items in order; of their text at least the first `head` and last `tail` characters.
+    """Text and slots in order. Of the text the first `head` and the last `tail` characters are
+    kept and the rest is counted; slots are all kept.
 
-    Other items (displays, errors) are opaque here and all kept; `finished` turns them to values.
+    What comes out depends on the text alone, not on the pieces in which it was written.
     """
 
     def __init__(self, head: int, tail: int) -> None:
-        self._head, self._tail = head, tail
-        self.items: list[object] = []
-        self._kept = 0
-        #: Characters written so far, as they came.
+        self._limits = head, tail
+        #: Characters written so far, as they came; `clear` does not take them back.
         self.characters = 0
-
-    def write(self, stream: StreamName, text: str) -> None:
-        last = self.items[-1] if self.items else None
-        if not isinstance(last, TextItem) or last.stream != stream:
-            last = TextItem(stream)
-            self.items.append(last)
-        last.append(text)
-        self.characters += len(text)
-        self._kept += len(text)
-        if self._kept > 2 * (self._head + self._tail):
-            self._cut()
-
-    def add(self, item: object) -> None:
-        self.items.append(item)
+        self.clear()
 
     def clear(self) -> None:
-        self.items.clear()
-        self._kept = 0
+        """Forget all text and slots."""
+        # Characters that the head still takes, and those that the tail has at its end.
+        self._room, self._tail = self._limits
+        self._head: list[_Entry] = []
+        self._gap = Omitted(0, 0)
+        self._rest: list[_Entry] = []
+        self._rest_size = 0
+        self._stream: StreamName = "stdout"
+        self._line = _Line()
 
-    def _cut(self) -> None:
-        """Leave out the middle of the text."""
-        texts = [(item, item.text) for item in self.items if isinstance(item, TextItem)]
-        total = sum(len(text) for _, text in texts)
-        self._kept = total
-        first, last = self._head, total - self._tail
-        if first >= last:
+    def write(self, stream: StreamName, text: str) -> None:
+        """Add text of one stream. A `\\r` goes back to the start of its line, unless the other
+        stream or a slot has come since."""
+        if not text:
             return
-        gap = next((item for item in self.items if isinstance(item, _Gap)), _Gap())
-        items: list[object] = []
-        placed = at = 0
-        for item in self.items:
-            if item is gap:
-                continue
-            if not isinstance(item, TextItem):
-                items.append(item)
-                continue
-            text = item.text
-            start, end = at, at + len(text)
-            at = end
-            before = text[: max(0, first - start)]
-            after = text[max(0, last - start) :] if end > last else ""
-            if len(before) + len(after) >= len(text):
-                if not placed and start >= first:
-                    items.append(gap)
-                    placed = 1
-                items.append(item)
-                continue
-            left_out = text[len(before) : len(text) - len(after)]
-            gap.characters += len(left_out)
-            gap.lines += left_out.count("\n")
-            if before:
-                head_item = TextItem(item.stream)
-                head_item.replace(before)
-                items.append(head_item)
-            if not placed:
-                items.append(gap)
-                placed = 1
-            if after:
-                item.replace(after)
-                items.append(item)
-        self.items = items
-        self._kept = total - (last - first)
+        self.characters += len(text)
+        if stream != self._stream:
+            self._end_line()
+            self._stream = stream
+        self._keep(self._line.write(text))
 
-    def finished(self, others: Iterable[tuple[object, Output]]) -> tuple[Output, ...]:
-        """The items as values; `others` gives the values of the opaque ones."""
-        values = {id(item): value for item, value in others}
-        result: list[Output] = []
-        for item in self.items:
-            if isinstance(item, TextItem):
-                if text := item.text:
-                    result.append(Text(item.stream, text))
-            elif isinstance(item, _Gap):
-                result.append(Omitted(item.characters, item.lines))
-            elif id(item) in values:
-                result.append(values[id(item)])
-        return tuple(result)
+    def add(self, slot: Slot) -> None:
+        """Add a slot."""
+        self._end_line()
+        self._rest.append(slot)
+
+    def outputs(self) -> tuple[Output, ...]:
+        """What there is so far."""
+        first, gap, rest = self._cut([*self._rest, Text(self._stream, self._line.text)])
+        middle = [gap] if gap.characters else []
+        return tuple(_joined([*self._head, *first, *middle, *rest]))
+
+    def text(self) -> str:
+        """The text alone, of both streams."""
+        found: list[str] = []
+        for output in self.outputs():
+            if isinstance(output, Text):
+                found.append(output.text)
+            elif isinstance(output, Omitted):
+                found.append(f"\n{output.words}\n")
+        return "".join(found)
+
+    def _end_line(self) -> None:
+        self._keep(self._line.text)
+        self._line = _Line()
+
+    def _keep(self, text: str) -> None:
+        if not text:
+            return
+        self._rest.append(Text(self._stream, text))
+        self._rest_size += len(text)
+        # Not at once, so that it happens seldom.
+        if self._rest_size > self._room + 2 * self._tail:
+            first, self._gap, self._rest = self._cut(self._rest)
+            self._head += first
+            self._room -= _size(first)
+            self._rest_size = _size(self._rest)
+
+    def _cut(self, entries: list[_Entry]) -> tuple[list[_Entry], Omitted, list[_Entry]]:
+        """Divide `entries` into what joins the head, all that is left out, and the tail."""
+        begin, end = self._room, max(self._room, _size(entries) - self._tail)
+        first: list[_Entry] = []
+        rest: list[_Entry] = []
+        characters, lines = self._gap.characters, self._gap.lines
+        at = 0
+        for entry in entries:
+            if isinstance(entry, Slot):
+                (rest if characters or at > begin else first).append(entry)
+                continue
+            here, there = max(0, begin - at), max(0, end - at)
+            at += len(entry.text)
+            before, middle = entry.text[:here], entry.text[here:there]
+            after = entry.text[there:]
+            if before:
+                first.append(Text(entry.stream, before))
+            if after:
+                rest.append(Text(entry.stream, after))
+            characters += len(middle)
+            lines += middle.count("\n")
+        return first, Omitted(characters, lines), rest
+
+
+class _Line:
+    """The line that is being written, with a cursor in it, like a terminal's."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self._column = 0
+
+    def write(self, text: str) -> str:
+        """Take text as it was written; returns what can no longer change."""
+        done: list[str] = []
+        for number, part in enumerate(text.replace("\r\n", "\n").split("\r")):
+            if number:
+                self._column = 0
+            first, newline, rest = part.partition("\n")
+            self._overwrite(first, done)
+            if newline:
+                lines, end, last = rest.rpartition("\n")
+                done += [self.text, newline, lines, end]
+                self.text, self._column = "", 0
+                self._overwrite(last, done)
+        return "".join(done)
+
+    def _overwrite(self, text: str, done: list[str]) -> None:
+        start = 0
+        while self._column + len(text) - start >= _LONGEST_LINE:
+            end = start + _LONGEST_LINE - self._column
+            done += [self.text[: self._column], text[start:end]]
+            self.text, self._column, start = "", 0, end
+        after = self._column + len(text) - start
+        self.text = self.text[: self._column] + text[start:] + self.text[after:]
+        self._column = after
+
+
+def _size(entries: Iterable[_Entry]) -> int:
+    return sum(len(entry.text) for entry in entries if isinstance(entry, Text))
+
+
+def _joined(entries: Iterable[_Entry | Omitted]) -> Iterator[Output]:
+    """The outputs, neighbouring text of one stream made one."""
+    for stream, group in groupby(entries, lambda e: e.stream if isinstance(e, Text) else None):
+        if stream is None:
+            yield from (entry.value if isinstance(entry, Slot) else entry for entry in group)
+        else:
+            yield Text(stream, "".join(e.text for e in group if isinstance(e, Text)))

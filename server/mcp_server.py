@@ -15,8 +15,9 @@ if __package__ in (None, ""):
 
 from typing import TYPE_CHECKING
 
-from kernels.local import LocalBackend, LocalSpec, kernel_environment
-from server.settings import Settings, SettingError, load
+from kernels.launching import LocalSpec, kernel_environment
+from kernels.local import LocalBackend
+from server.settings import SettingError, Settings, load
 
 if TYPE_CHECKING:
     import asyncio
@@ -67,13 +68,14 @@ async def _serve(settings: Settings, backend: LocalBackend) -> int:
 
     from kernels.registry import Limits, Registry
     from kernels.session import Policy
-    from server.app import build_server
+    from server.app import build_server, warm_up
 
     policy = Policy(settings.grace, settings.keep_after_timeout)
     limits = Limits(settings.max_sessions, settings.idle_timeout, policy)
     async with Registry(backend, limits) as registry:
         registry.prepare()
         server = build_server(settings, registry)
+        await warm_up(server)
         gc.freeze()
         gc.enable()
         serving = asyncio.create_task(server.run_stdio_async(show_banner=False))

@@ -1,32 +1,35 @@
 """A run's result as MCP content that fits a model's context. Pure.
 
-The budget: `MAX_TEXT` characters of text in all, the middle left out and counted, and
-`MAX_BYTES` bytes in all. Text of both streams stands in the order in which it was written;
-stderr is marked.
+The budget is `MAX_TEXT` characters of text in all, of which the middle is left out and counted,
+and `MAX_BYTES` bytes in all. Text of both streams stands in the order in which it was written;
+standard error is marked.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import re
-import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from fastmcp.tools.base import ToolResult
 from mcp_types import ContentBlock, ImageContent, TextContent
 
-from kernels.outputs import Display, Error, Omitted, Output, Text
+from kernels.outputs import Display, Error, Omitted, Output, StreamName, Text
 from kernels.result import RunResult, Status
+from kernels.textlog import Log, Slot
+from server.images import Image, from_bundle
 
 MAX_TEXT = 20_000
 MAX_BYTES = 900_000
 META_KEY = "rmi-agent/run"
+#: A character of text takes at most 6 bytes in JSON; the facts take what is then left.
+_IMAGE_BYTES = MAX_BYTES - 6 * MAX_TEXT - 30_000
+_MAX_IMAGES = 20
+#: Characters of an error's message among the facts, and of an explanation.
+_VALUE, _EXPLANATION = 2_000, 4_000
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
-_IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")
-_TEXTS = ("text/markdown", "text/latex")
 
 
 def strip_ansi(text: str) -> str:
@@ -63,162 +66,184 @@ def facts(result: RunResult, truncated: bool) -> dict[str, Any]:
         "execution_count": result.execution_count,
         "state": str(result.state),
         "truncated": truncated,
-        "error": dict(result.error) if result.error else None,
+        "error": _error(result.error) if result.error else None,
     }
     if result.signal is not None:
         known["signal"] = result.signal
     return known
 
 
+def _error(error: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: sendable(value[:_VALUE]) if isinstance(value, str) else value
+        for name, value in error.items()
+    }
+
+
 def _content(result: RunResult) -> tuple[list[ContentBlock], bool]:
-    pieces = _pieces(result)
-    texts = [piece for piece in pieces if isinstance(piece, str)]
-    budget = _Cut(sum(len(text) for text in texts))
-    blocks: list[ContentBlock] = []
-    left = MAX_BYTES - 4 * MAX_TEXT
-    number = 0
-    for piece in pieces:
-        if isinstance(piece, str):
-            if shown := budget.take(piece):
-                blocks.append(_text(shown))
+    """The blocks before the line of facts, and whether something was left out."""
+    explanation = result.explanation[:_EXPLANATION]
+    pictures = _pictures(result.outputs)
+    taken = len(explanation) + len(facts_line(result))
+    taken += sum(len(picture.label) for picture in pictures.values() if picture.image)
+    room = MAX_TEXT - 200 - taken
+    log = Log(room * 2 // 3, room // 3)
+    _write(log, result, pictures)
+    outputs = _gaps_joined(log.outputs())
+    cut = any(isinstance(output, Omitted) for output in outputs)
+    cut = cut or any(picture.image is None for picture in pictures.values())
+    return _blocks(outputs, pictures, explanation), cut
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A line that says what an image is, and the image itself if there is room for it."""
+
+    label: str
+    image: Image | None
+
+
+def _pictures(outputs: Iterable[Output]) -> dict[int, _Picture]:
+    """The images among the outputs, by the `id` of their display."""
+    found: dict[int, _Picture] = {}
+    left = _IMAGE_BYTES
+    for output in outputs:
+        image = from_bundle(output.data) if isinstance(output, Display) else None
+        if image is None:
             continue
-        number += 1
-        mime, data, words = piece
-        label = f"[image {number}: {words}]"
-        if len(data) > left:
-            blocks.append(_text(f"[image {number}: {words}; left out, too large for this result]"))
-            budget.cut = True
-            continue
-        left -= len(data) + 200
-        blocks += [_text(label), ImageContent(type="image", data=data, mime_type=mime)]
-    if not blocks:
-        blocks.append(_text("(No output)"))
-    omitted = any(isinstance(output, Omitted) for output in result.outputs)
-    return blocks, budget.cut or omitted
-
-
-def _text(text: str) -> TextContent:
-    return TextContent(type="text", text=text)
-
-
-_Image = tuple[str, str, str]
-
-
-def _pieces(result: RunResult) -> list[str | _Image]:
-    """Text and images (mime type, base64, description) in order; neighbouring texts joined."""
-    pieces: list[str | _Image] = []
-    stream = "stdout"
-
-    def say(text: str, name: str) -> None:
-        nonlocal stream
-        last = pieces[-1] if pieces else None
-        before = last if isinstance(last, str) else ""
-        if name != stream or (name == "stderr" and not before):
-            gap = "\n" if before and not before.endswith("\n") else ""
-            before += f"{gap}[{name}]\n"
-            stream = name
-        if isinstance(last, str):
-            pieces[-1] = before + text
+        label = f"[image {len(found) + 1}: {image.words}"
+        if image.data and len(image.data) <= left and len(found) < _MAX_IMAGES:
+            left -= len(image.data)
+            found[id(output)] = _Picture(f"{label}]", image)
         else:
-            pieces.append(before + text)
+            found[id(output)] = _Picture(f"{label}; left out, no room in this result]", None)
+    return found
 
+
+def _write(log: Log, result: RunResult, pictures: Mapping[int, _Picture]) -> None:
+    """Fold the outputs into `log`: text with its marks, and a slot for each image."""
+    marked = _Marked(log)
     if result.late.strip():
-        say(f"[from a thread of an earlier run]\n{_ended(strip_ansi(result.late))}", "stdout")
-        say("[this run]\n", "stdout")
+        marked.line("[from a thread of an earlier run]")
+        marked.line(strip_ansi(result.late))
+        marked.line("[this run]")
     for output in result.outputs:
         match output:
-            case Text(name, text):
-                say(strip_ansi(text), name)
-            case Omitted(characters, lines):
-                say(f"\n[… {characters:,} characters ({lines:,} lines) left out …]\n", stream)
+            case Text(stream, text):
+                marked.write(strip_ansi(text), stream)
             case Error(_, _, traceback):
-                say(_ended(strip_ansi(traceback)), "stderr")
+                marked.write(_ended(strip_ansi(traceback)), "stderr")
             case Display():
-                shown = _display(output)
-                if isinstance(shown, tuple):
-                    pieces.append(shown)
-                    stream = "stdout"
-                elif shown:
-                    say(_ended(shown), "stdout")
-    if result.explanation:
-        last = pieces[-1] if pieces else None
-        gap = "\n" if isinstance(last, str) and not last.endswith("\n") else ""
-        say(gap + result.explanation, stream)
-    return [piece for piece in pieces if not isinstance(piece, str) or piece.strip()]
+                picture = pictures.get(id(output))
+                if picture is not None and picture.image is not None:
+                    marked.place(output)
+                elif words := picture.label if picture is not None else _words(output):
+                    marked.line(words)
+            case Omitted():
+                log.add(Slot(output))
+
+
+class _Marked:
+    """Writes text to a log, with a line that names the stream wherever that changes."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._stream: StreamName = "stdout"
+        self._at_start = True
+
+    def write(self, text: str, stream: StreamName) -> None:
+        if not text:
+            return
+        if stream != self._stream:
+            self._stream = stream
+            text = ("" if self._at_start else "\n") + _mark(stream) + text
+        self._log.write(stream, text)
+        self._at_start = text.endswith("\n")
+
+    def line(self, text: str) -> None:
+        """Write to stdout, on lines of its own."""
+        start = "" if self._at_start or self._stream != "stdout" else "\n"
+        self.write(start + _ended(text), "stdout")
+
+    def place(self, display: Display) -> None:
+        """Put an image here. What follows is a new text, of stdout unless marked."""
+        self._log.add(Slot(display))
+        self._stream, self._at_start = "stdout", True
+
+
+def _gaps_joined(outputs: Iterable[Output]) -> list[Output]:
+    """Neighbouring places where text was left out, made one."""
+    joined: list[Output] = []
+    for output in outputs:
+        last = joined[-1] if joined else None
+        if isinstance(output, Omitted) and isinstance(last, Omitted):
+            joined[-1] = Omitted(
+                last.characters + output.characters,
+                last.lines + output.lines,
+                last.displays + output.displays,
+            )
+        else:
+            joined.append(output)
+    return joined
+
+
+def _blocks(
+    outputs: Iterable[Output], pictures: Mapping[int, _Picture], explanation: str
+) -> list[ContentBlock]:
+    blocks: list[ContentBlock] = []
+    text, stream, after_gap = "", "stdout", False
+    for output in outputs:
+        if isinstance(output, Text):
+            mark = _mark(output.stream)
+            unmarked = not output.text.lstrip("\n").startswith(mark)
+            if after_gap and unmarked and "stderr" in (stream, output.stream):
+                text += mark
+            text += output.text
+            stream, after_gap = output.stream, False
+        elif isinstance(output, Omitted):
+            text = f"{_ended(text)}{output.words}\n"
+            after_gap = True
+        elif (picture := pictures.get(id(output))) and picture.image is not None:
+            image = ImageContent(
+                type="image", data=picture.image.data, mime_type=picture.image.mime
+            )
+            blocks += [*_nonblank(text), _text(picture.label), image]
+            text = ""
+    blocks += _nonblank(_ended(text) + explanation if explanation else text)
+    return blocks or [_text("(No output)")]
+
+
+def _nonblank(text: str) -> list[TextContent]:
+    return [_text(text)] if text.strip() else []
+
+
+def _mark(stream: StreamName) -> str:
+    return f"[{stream}]\n"
 
 
 def _ended(text: str) -> str:
-    return text if text.endswith("\n") else text + "\n"
+    """`text` with its last line ended; nothing stays nothing."""
+    return text if not text or text.endswith("\n") else text + "\n"
 
 
-def _display(display: Display) -> str | _Image:
+def _words(display: Display) -> str:
+    """What a display that is no image says in text."""
     data = display.data
-    for mime in _IMAGES:
-        if isinstance(data.get(mime), str):
-            image = _image(mime, data[mime], _plain(data))
-            if image is not None:
-                return image
-    for mime in _TEXTS:
-        if isinstance(data.get(mime), str):
-            return strip_ansi(str(data[mime]))
-    plain = _plain(data)
-    if plain:
-        return plain
+    for mime in ("text/markdown", "text/latex", "text/plain"):
+        if isinstance(data.get(mime), str) and data[mime]:
+            return strip_ansi(data[mime])
     if "application/json" in data:
         return json.dumps(data["application/json"], ensure_ascii=False, separators=(",", ":"))
     if isinstance(data.get("text/html"), str):
-        return re.sub(r"\s*\n\s*", "\n", re.sub(r"<[^>]*>", " ", data["text/html"])).strip()
-    kinds = ", ".join(data)
-    return f"[a display that cannot be shown here: {kinds}]" if kinds else ""
+        lines = re.sub(r"<[^<>]*>", " ", data["text/html"]).splitlines()
+        return "\n".join(line.strip() for line in lines if line.strip())
+    return f"[a display that cannot be shown here: {', '.join(data)}]" if data else ""
 
 
-def _plain(data: Mapping[str, Any]) -> str:
-    text = data.get("text/plain")
-    return strip_ansi(text) if isinstance(text, str) else ""
+def sendable(text: str) -> str:
+    """Lone surrogates cannot be sent; they are shown as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _image(mime: str, data: str, plain: str) -> _Image | None:
-    try:
-        raw = base64.b64decode("".join(data.split()), validate=True)
-    except (binascii.Error, ValueError):
-        return None
-    if not raw:
-        return None
-    words = mime.partition("/")[2].upper()
-    if raw[:8] == b"\x89PNG\r\n\x1a\n" and len(raw) > 24:
-        words += " {} × {}".format(*struct.unpack(">II", raw[16:24]))
-    words += f", {max(1, round(len(raw) / 1000)):,} kB"
-    if plain:
-        words += f", {plain.strip()[:80]}"
-    return mime, base64.b64encode(raw).decode(), words
-
-
-class _Cut:
-    """Leaves out the middle of texts that together have more than `MAX_TEXT` characters."""
-
-    def __init__(self, total: int) -> None:
-        self._at = 0
-        self.cut = total > MAX_TEXT
-        room = MAX_TEXT - 200
-        self._first = room * 2 // 3 if self.cut else total
-        self._last = total - room // 3 if self.cut else total
-        self._said = False
-
-    def take(self, text: str) -> str:
-        """What is to be shown of the next text."""
-        start, end = self._at, self._at + len(text)
-        self._at = end
-        if not self.cut or end <= self._first or start >= self._last:
-            return text
-        before = text[: max(0, self._first - start)]
-        after = text[max(0, self._last - start) :]
-        middle = ""
-        if not self._said:
-            self._said = True
-            middle = f"\n[… {self._last - self._first:,} characters left out …]\n"
-        return before + middle + after
-
-
-def outputs_text(outputs: tuple[Output, ...]) -> str:
-    """The text of outputs alone, for short answers."""
-    return "".join(strip_ansi(output.text) for output in outputs if isinstance(output, Text))
+def _text(text: str) -> TextContent:
+    return TextContent(type="text", text=sendable(text))

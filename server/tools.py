@@ -1,13 +1,12 @@
 """The tools. Thin: each checks its arguments, asks the sessions or the files, and renders.
 
-Their docstrings and parameter descriptions are what the model reads.
+What the model reads stands in `descriptions` and in the descriptions of the parameters.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
-import time
+import logging
 from typing import Annotated, Any
 
 from fastmcp import Context, FastMCP
@@ -18,15 +17,15 @@ from pydantic import Field
 
 from kernels.errors import BadRequest, KernelError
 from kernels.execution import CodeRequest, FileRequest, Request
+from kernels.outputs import Display
 from kernels.registry import Registry
-from kernels.result import RunResult
-from kernels.session import Run, Session
+from kernels.session import Session
 from server import render
+from server.descriptions import DESCRIPTIONS
 from server.files import FileError, Projects
+from server.progress import follow
 from server.settings import Settings
 
-#: Seconds between two progress notifications with news, and without.
-_NEWS, _HEARTBEAT = 1.0, 5.0
 _MOST_FILES = 300
 _MOST_CHARACTERS = 20_000
 
@@ -35,7 +34,9 @@ _SESSION = Field(
     "to run. Letters, digits, spaces and . _ / - ; at most 100."
 )
 _TIMEOUT = Field(description="Seconds the run may take. Left out: the server's default.")
-_STDIN = Field(description="Text that the program reads as its standard input; input() takes its lines.")
+_STDIN = Field(
+    description="Text that the program reads as its standard input; input() takes its lines."
+)
 _RESTART = Field(description="Begin in a fresh kernel: the session's variables are lost.")
 _FILE = Field(description="Path relative to the projects directory, for example 'demo/plot.py'.")
 
@@ -46,20 +47,20 @@ Restart = Annotated[bool, _RESTART]
 FileName = Annotated[str, _FILE]
 
 
-def _hints(title: str, *, read: bool = False, destroys: bool = False, again: bool = False,
-           world: bool = False) -> dict[str, Any]:  # fmt: skip
-    annotations = ToolAnnotations(
-        title=title,
-        read_only_hint=read,
-        destructive_hint=destroys,
-        idempotent_hint=again,
-        open_world_hint=world,
-    )
-    return {"annotations": annotations, "output_schema": None}
+_RUNS = ToolAnnotations(
+    read_only_hint=False, destructive_hint=True, idempotent_hint=False, open_world_hint=True
+)
+_LOOKS = ToolAnnotations(
+    read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False
+)
+_CHANGES = ToolAnnotations(
+    read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=False
+)
 
 
 def _error(error: Exception) -> ToolError:
-    return ToolError(str(error))
+    # An answer like any other, which need not stand in the server's log.
+    return ToolError(str(error), log_level=logging.INFO)
 
 
 class Tools:
@@ -73,21 +74,24 @@ class Tools:
 
     def register(self, server: FastMCP[Any]) -> None:
         """Add every tool to `server`."""
-        run = _hints("Run", destroys=True, world=True)
-        look = _hints("Look", read=True, again=True)
         for function, hints in (
-            (self.run_python, run),
-            (self.run_code, run),
-            (self.stop_run, _hints("Stop", destroys=True, again=True)),
-            (self.list_sessions, look),
-            (self.restart_session, _hints("Restart", destroys=True, again=True)),
-            (self.close_session, _hints("Close", destroys=True, again=True)),
-            (self.list_files, look),
-            (self.read_file, look),
-            (self.write_file, _hints("Write", destroys=True, again=True)),
+            (self.run_python, _RUNS),
+            (self.run_code, _RUNS),
+            (self.stop_run, _CHANGES),
+            (self.list_sessions, _LOOKS),
+            (self.restart_session, _CHANGES),
+            (self.close_session, _CHANGES),
+            (self.list_files, _LOOKS),
+            (self.read_file, _LOOKS),
+            (self.write_file, _CHANGES),
         ):
-            hints["annotations"].title = function.__name__.replace("_", " ").capitalize()
-            server.tool(function, **hints)
+            title = function.__name__.replace("_", " ").capitalize()
+            annotations = hints.model_copy(update={"title": title})
+            # Without a schema the text is sent once, as content.
+            description = DESCRIPTIONS[function.__name__]
+            server.tool(
+                function, description=description, annotations=annotations, output_schema=None
+            )
 
     # -- runs
 
@@ -96,24 +100,14 @@ class Tools:
         ctx: Context,
         file_name: FileName,
         args: Annotated[
-            list[str] | None, Field(description="Command-line arguments, the script's sys.argv[1:].")
+            list[str] | None,
+            Field(description="Command-line arguments, the script's sys.argv[1:]."),
         ] = None,
         session: SessionName = "default",
         timeout: Timeout = None,
         stdin: Stdin = "",
         restart: Restart = False,
     ) -> ToolResult:
-        """Run a Python file of the projects directory as `python file.py args` would, in the
-        session's living kernel, and return its output, its plots and its exit code.
-
-        Use this for scripts. The script's folder is its working directory, `__name__` is
-        "__main__", and edited helper modules are read anew. Unlike with `python`, its variables
-        stay in the session afterwards, so run_code can look at them and the next script can use
-        loaded data. Matplotlib figures come back as images without any savefig. A run that takes
-        too long is interrupted, then its kernel is restarted and the variables are lost; the last
-        line of the result says so when it is so. Code in a kernel can do anything that the
-        server's account can.
-        """
         request = await asyncio.to_thread(self._file_request, file_name, args or [], stdin)
         return await self._run(ctx, request, session, timeout, restart)
 
@@ -126,12 +120,6 @@ class Tools:
         stdin: Stdin = "",
         restart: Restart = False,
     ) -> ToolResult:
-        """Run Python code in the session's kernel like one notebook cell: the value of a last
-        expression is shown, top-level await works, and variables stay for the next run.
-
-        Use this for short steps, for looking at variables that a script left, and for plots of
-        loaded data. The working directory is the projects directory. For a file use run_python.
-        """
         return await self._run(ctx, CodeRequest(code, stdin), session, timeout, restart)
 
     def _file_request(self, file_name: str, args: list[str], stdin: str) -> FileRequest:
@@ -140,7 +128,7 @@ class Tools:
         except FileError as error:
             raise _error(error) from None
         if any("\0" in arg for arg in args):
-            raise ToolError("An argument contains a NUL character, which no argument may.")
+            raise _error(BadRequest("args contains a NUL character, which no argument may."))
         return FileRequest(path, source, tuple(args), stdin)
 
     async def _run(
@@ -149,71 +137,56 @@ class Tools:
         try:
             seconds = self._seconds(timeout)
             run = self._registry.submit(self._owner, session, request, seconds, restart)
-            return render.tool_result(await self._follow(ctx, run))
+            result = await follow(ctx, run)
         except KernelError as error:
             raise _error(error) from None
+        if any(isinstance(output, Display) for output in result.outputs):
+            # An image may have to be made smaller, which takes its time.
+            return await asyncio.to_thread(render.tool_result, result)
+        return render.tool_result(result)
 
     def _seconds(self, timeout: float | None) -> float:
         if timeout is None:
             return self._settings.timeout
         most = self._settings.max_timeout
-        if math.isnan(timeout) or not 0 < timeout <= most:
-            raise BadRequest(f"timeout is {timeout:g}; it must be above 0 and at most {most:g} seconds.")
+        if not 0 < timeout <= most:
+            raise BadRequest(
+                f"timeout is {timeout:g}; it must be above 0 and at most {most:g} seconds."
+            )
         return timeout
-
-    async def _follow(self, ctx: Context, run: Run) -> RunResult:
-        """Wait for the run and report its progress; a caller that goes away stops it."""
-        begun = said = time.monotonic()
-        seen = 0
-        try:
-            while True:
-                done, _ = await asyncio.wait({run.done}, timeout=_NEWS)
-                if done:
-                    return await run.result()
-                now = time.monotonic()
-                if run.characters != seen or now - said >= _HEARTBEAT - _NEWS:
-                    seen, said = run.characters, now
-                    waiting = "" if run.execution else "waiting for its turn; "
-                    message = run.last_line()[:500] or f"{waiting}{now - begun:.0f} s"
-                    await ctx.report_progress(round(now - begun, 1), message=message)
-        except asyncio.CancelledError:
-            run.stop()
-            raise
 
     async def stop_run(
         self,
         session: Annotated[str | None, Field(description="Stop what runs in this session.")] = None,
         run_id: Annotated[str | None, Field(description="Or: stop the run with this id.")] = None,
     ) -> str:
-        """Interrupt what runs in a session (as Ctrl-C does). The variables stay when the program
-        obeys; a kernel that does not is restarted, and the answer says so.
-
-        Give `session` or `run_id`; with neither, the session is `default`.
-        """
+        name = "default" if session is None else session
         try:
             if run_id is not None:
                 runs = [self._registry.find_run(self._owner, run_id)]
             else:
-                runs = self._registry.find(self._owner, session or "default").runs[:1]
+                runs = self._registry.find(self._owner, name).runs[:1]
             if not runs:
-                return f"Nothing is running in session {session or 'default'!r}."
+                return f"Nothing is running in session {name!r}."
             run = runs[0]
             run.stop()
             result = await run.result()
         except KernelError as error:
             raise _error(error) from None
-        return f"Run {run.id} has ended. {render.facts_line(result)}"
+        lines = [f"Run {run.id} has ended.", result.explanation, render.facts_line(result)]
+        return "\n".join(line for line in lines if line)
 
     # -- sessions
 
     async def list_sessions(self) -> str:
-        """List the sessions: state, age, idle time, memory, Python, number of runs."""
         sessions = self._registry.sessions(self._owner)
         if not sessions:
             return "There is no session yet. The first run makes one."
-        return "\n".join([self._describe(session) for session in sessions])
+        pids = [session.pid for session in sessions]
+        memory = await asyncio.to_thread(lambda: [_memory(pid) for pid in pids])
+        return "\n".join(map(self._describe, sessions, memory))
 
-    def _describe(self, session: Session) -> str:
+    def _describe(self, session: Session, memory: int | None) -> str:
         parts = [str(session.state), f"age {_span(session.age)}"]
         if session.runs:
             parts.append(f"running: {session.runs[0].request.title} (run {session.runs[0].id})")
@@ -221,13 +194,12 @@ class Tools:
                 parts.append(f"{len(session.runs) - 1} waiting")
         else:
             parts.append(f"idle {_span(session.idle_seconds)}")
-        if (memory := _memory(session.pid)) is not None:
+        if memory is not None:
             parts.append(f"{memory / 1e6:.0f} MB")
         parts += [self._settings.python, f"{session.count} runs"]
         return f"{session.name}: {' · '.join(parts)}"
 
     async def restart_session(self, session: SessionName = "default") -> str:
-        """Give a session a fresh kernel: what runs in it is ended and all its variables are lost."""
         try:
             printed = await self._registry.find(self._owner, session).restart()
         except KernelError as error:
@@ -235,7 +207,6 @@ class Tools:
         return _with_output(f"Session {session!r} restarted: its variables are gone.", printed)
 
     async def close_session(self, session: SessionName = "default") -> str:
-        """End a session and its kernel; what runs in it is ended and its variables are lost."""
         try:
             printed = await self._registry.close(self._owner, session)
         except KernelError as error:
@@ -253,10 +224,6 @@ class Tools:
             str, Field(description="Glob such as '*.py' or 'data/*.csv'; matches at any depth.")
         ] = "*",
     ) -> str:
-        """List the files of the projects directory, with sizes, at any depth.
-
-        Hidden folders and caches are left out.
-        """
         try:
             entries, total = await asyncio.to_thread(
                 self._projects.list, directory, pattern, _MOST_FILES
@@ -276,24 +243,23 @@ class Tools:
         offset: Annotated[int, Field(description="Lines to skip.")] = 0,
         limit: Annotated[int, Field(description="Lines to read.")] = 1000,
     ) -> str:
-        """Read a text file of the projects directory; a long one in parts, by lines."""
         if offset < 0 or limit < 1:
-            raise ToolError("offset must be 0 or more, and limit 1 or more.")
+            raise _error(BadRequest("offset must be 0 or more, and limit 1 or more."))
         try:
-            text, total = await asyncio.to_thread(
-                self._projects.read_lines, file_name, offset, limit, _MOST_CHARACTERS
+            found = await asyncio.to_thread(
+                self._projects.read, file_name, offset, limit, _MOST_CHARACTERS
             )
         except FileError as error:
             raise _error(error) from None
-        cut = len(text) > _MOST_CHARACTERS
-        text = text[:_MOST_CHARACTERS]
-        shown = text.count("\n") + (not text.endswith("\n") and bool(text))
-        if not text:
-            return f"[{file_name} has {total:,} lines; none after line {offset:,}]"
-        if cut or offset or offset + shown < total:
-            end = f"lines {offset + 1:,} to {offset + shown:,} of {total:,}"
-            text = f"{text}\n[{end}{'; the last one is cut' if cut else ''}]"
-        return text
+        if not found.text:
+            return f"[{file_name} has {found.total:,} lines; none of them after line {offset:,}]"
+        if not (offset or found.cut or found.last < found.total):
+            return found.text
+        whole = found.text.endswith("\n")
+        gap = "" if whole else "\n"
+        end = f"lines {offset + 1:,} to {found.last:,} of {found.total:,}"
+        cut = "; the last one is cut" if found.cut and not whole else ""
+        return f"{found.text}{gap}[{end}{cut}]"
 
     async def write_file(
         self,
@@ -303,15 +269,8 @@ class Tools:
             bool, Field(description="Replace the file when it exists already.")
         ] = False,
     ) -> str:
-        """Write a text file in the projects directory; folders on its way are made.
-
-        The file is written whole or not at all. An existing file is replaced only when
-        `overwrite` is set.
-        """
         try:
-            replaced = await asyncio.to_thread(
-                self._projects.write, file_name, content, overwrite
-            )
+            replaced = await asyncio.to_thread(self._projects.write, file_name, content, overwrite)
         except FileError as error:
             raise _error(error) from None
         lines = content.count("\n") + (not content.endswith("\n") and bool(content))

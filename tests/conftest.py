@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from kernels.execution import CodeRequest, FileRequest
-from kernels.local import LocalBackend, LocalSpec, kernel_environment, server_python
+from kernels.launching import LocalSpec, kernel_environment, server_python
+from kernels.local import LocalBackend
 from kernels.registry import Limits, Registry
 from kernels.result import RunResult
 from kernels.session import Policy
@@ -96,7 +97,7 @@ def text_of(result: RunResult, stream: str | None = None) -> str:
 async def until(condition: Callable[[], object], seconds: float = 20) -> None:
     """Wait until `condition()` holds; fails when it does not in time."""
     deadline = time.monotonic() + seconds
-    while not condition():  # noqa: ASYNC110 (what is waited for is another process's doing)
+    while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         await asyncio.sleep(0.01)
 

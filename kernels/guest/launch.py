@@ -12,10 +12,13 @@ import json
 import os
 import sys
 import types
+import warnings
 
 
 def main() -> None:
     facts = json.loads(os.environ.pop("RMI_KERNEL", "{}"))
+    # As `python` begins; what is imported from here on changes both.
+    filters, environment = list(warnings.filters), dict(os.environ)
     folder = os.path.dirname(os.path.abspath(__file__))
     if sys.path and os.path.abspath(sys.path[0] or ".") == folder:
         del sys.path[0]
@@ -39,6 +42,9 @@ def main() -> None:
         def init_crash_handler(self) -> None:
             """`sys.excepthook` stays python's own."""
 
+        def init_pdb(self) -> None:
+            """So does pdb."""
+
     fds = facts.get("fds")
     for fd in fds or ():
         os.set_inheritable(fd, False)
@@ -58,7 +64,7 @@ def main() -> None:
         ]
     )
     pipes, lifeline = (tuple(fds[:2]), fds[2]) if fds else (None, None)
-    session.install(app, ring.Ring(facts["ring"]), pipes, lifeline)
+    session.install(app, ring.Ring(facts["ring"]), pipes, lifeline, filters, environment)
     sys.argv = [""]
     if lifeline is not None:
         os.write(lifeline, b"R")

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import mmap
 import struct
-from typing import Iterator, Optional, Tuple
+from typing import Iterator, List, Optional, Tuple
 
 SIZE = 4 * 1024 * 1024
 STREAMS = ("stdout", "stderr")
@@ -30,21 +30,23 @@ class Ring:
     def __init__(self, path: str) -> None:
         with open(path, "r+b") as file:
             self._map = mmap.mmap(file.fileno(), _COUNT.size + SIZE)
-        self.end = _COUNT.unpack_from(self._map)[0]
+        self.end: int = _COUNT.unpack_from(self._map)[0]
 
-    def append(self, stream: int, execution: str, text: str) -> None:
-        """Keep `text` (at most `PIECE` bytes; the rest of a longer one is left out)."""
-        ident = execution.encode("utf-8", "replace")[:255]
-        data = text.encode("utf-8", "backslashreplace")[:PIECE]
-        record = _HEADER.pack(stream, len(ident), len(data)) + ident + data
-        at = self.end % SIZE
-        first = min(len(record), SIZE - at)
-        start = _COUNT.size + at
-        self._map[start : start + first] = record[:first]
-        if first < len(record):
-            self._map[_COUNT.size : _COUNT.size + len(record) - first] = record[first:]
-        self.end += len(record)
+    def append(self, stream: int, execution: bytes, data: bytes) -> int:
+        """Keep `data` (at most `PIECE` bytes); returns the position that it reaches."""
+        record = _HEADER.pack(stream, len(execution), len(data)) + execution + data
+        # Taken first, so that a signal handler that prints meanwhile writes behind it.
+        start = self.end
+        end = self.end = start + len(record)
+        place = _COUNT.size + start % SIZE
+        room = _COUNT.size + SIZE - place
+        if len(record) <= room:
+            self._map[place : place + len(record)] = record
+        else:
+            self._map[place:] = record[:room]
+            self._map[_COUNT.size : _COUNT.size + len(record) - room] = record[room:]
         _COUNT.pack_into(self._map, 0, self.end)
+        return end
 
 
 def create(path: str) -> None:
@@ -70,13 +72,21 @@ def unread(path: str, position: int) -> Optional[Iterator[Tuple[str, str, str]]]
 
 def _records(data: bytes) -> Iterator[Tuple[str, str, str]]:
     at = 0
+    origin, pieces = (b"", 0), []  # type: Tuple[Tuple[bytes, int], List[bytes]]
     while at + _HEADER.size <= len(data):
         stream, ident, length = _HEADER.unpack_from(data, at)
         start = at + _HEADER.size
-        text = data[start + ident : start + ident + length]
-        yield (
-            data[start : start + ident].decode("utf-8", "replace"),
-            STREAMS[stream & 1],
-            text.decode("utf-8", "replace"),
-        )
-        at = start + ident + length
+        text = start + ident
+        if (data[start:text], stream) != origin:
+            yield from _joined(origin, pieces)
+            origin, pieces = (data[start:text], stream), []
+        pieces.append(data[text : text + length])
+        at = text + length
+    yield from _joined(origin, pieces)
+
+
+def _joined(origin: Tuple[bytes, int], pieces: List[bytes]) -> Iterator[Tuple[str, str, str]]:
+    """Pieces of one origin as one text: a character may have been cut in two between them."""
+    text = b"".join(pieces).decode("utf-8", "backslashreplace")
+    if text:
+        yield origin[0].decode("utf-8", "replace"), STREAMS[origin[1] & 1], text

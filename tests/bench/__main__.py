@@ -11,8 +11,9 @@ import platform
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,8 @@ class Line:
         return self.cells[-1] == "OVER"
 
 
-async def _measure(row: Row, projects: Path, repeat: int) -> Line:
-    """Take samples of both sides in turn, so that what changes meanwhile meets both."""
+async def _samples(row: Row, projects: Path, repeat: int) -> tuple[list[float], list[float]]:
+    """Samples of both sides, taken in turn, so that what changes meanwhile meets both."""
     ours: list[float] = []
     other: list[float] = []
     async with row.measure(projects) as pair:
@@ -45,6 +46,11 @@ async def _measure(row: Row, projects: Path, repeat: int) -> Line:
             # Each side goes first half of the time.
             for side in (0, 1) if number % 2 == 0 else (1, 0):
                 (ours, other)[side].append(await pair[side]())
+    return ours, other
+
+
+def _measure(row: Row, projects: Path, repeat: int) -> list[Line]:
+    ours, other = asyncio.run(_samples(row, projects, repeat))
     mine, theirs = statistics.median(ours), statistics.median(other)
     ratio = mine / theirs
     verdict = "" if row.bound is None else "ok" if ratio <= row.bound else "OVER"
@@ -60,7 +66,7 @@ async def _measure(row: Row, projects: Path, repeat: int) -> Line:
         "bound": row.bound,
         "ok": None if row.bound is None else ratio <= row.bound,
     }
-    return Line(cells, facts)
+    return [Line(cells, facts)]
 
 
 def _ms(seconds: float) -> str:
@@ -105,7 +111,7 @@ def _machine() -> dict[str, str | int | None]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns 1 when a row is over its bound."""
+    """Returns 3 when a row is over its bound, and 1 when one could not be measured."""
     names = [row.name for row in ROWS] + [_MEMORY]
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--rows", nargs="+", choices=names, default=names, metavar="NAME",
@@ -114,22 +120,29 @@ def main(argv: list[str] | None = None) -> int:
                         help="repeats of each row (10)")  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample there, too")
     options = parser.parse_args(argv)
+    repeat = max(1, options.repeat)
+    measures: dict[str, Callable[[Path], list[Line]]] = {
+        row.name: partial(_measure, row, repeat=repeat) for row in ROWS
+    }
+    measures[_MEMORY] = _memory
     lines: list[Line] = []
+    failed = False
     with tempfile.TemporaryDirectory(prefix="rmi-bench-") as directory:
         projects = Path(directory)
         make_projects(projects)
-        for row in ROWS:
-            if row.name in options.rows:
-                print(f"{row.name} ...", file=sys.stderr)
-                lines.append(asyncio.run(_measure(row, projects, max(1, options.repeat))))
-        if _MEMORY in options.rows:
-            print(f"{_MEMORY} ...", file=sys.stderr)
-            lines += _memory(projects)
+        for name in names:
+            if name in options.rows:
+                print(f"{name} ...", file=sys.stderr)
+                try:
+                    lines += measures[name](projects)
+                except RuntimeError as error:
+                    failed = True
+                    print(f"{name} failed: {error}", file=sys.stderr)
     print(_table(lines))
     if options.json is not None:
         facts = {"machine": _machine(), "rows": [line.facts for line in lines]}
         options.json.write_text(json.dumps(facts, indent=1) + "\n")
-    return int(any(line.over for line in lines))
+    return 1 if failed else 3 if any(line.over for line in lines) else 0
 
 
 if __name__ == "__main__":

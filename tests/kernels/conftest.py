@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from kernels.local import LocalBackend, LocalSpec, kernel_environment, server_python
+from kernels.launching import LocalSpec, kernel_environment, server_python
+from kernels.local import LocalBackend
 from kernels.registry import Limits, Registry
 from kernels.session import Policy
 from tests.kernels.differential import ENVIRONMENT, Bench

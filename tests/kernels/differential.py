@@ -97,13 +97,15 @@ class Bench:
             env=ENVIRONMENT,
             input=stdin.encode("utf-8", "surrogateescape"),
             capture_output=True,
+            # No terminal to ask at.
+            start_new_session=True,
             timeout=60,
         )
         return Outcome(
             done.stdout.decode("utf-8", "backslashreplace"),
             done.stderr.decode("utf-8", "backslashreplace"),
-            # As a shell tells it, one byte.
-            done.returncode & 0xFF,
+            # As a shell tells it.
+            done.returncode if done.returncode >= 0 else 128 - done.returncode,
         )
 
     async def same(

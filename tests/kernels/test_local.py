@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from kernels import local, processes
+from kernels import launching, local, processes
 from kernels.errors import KernelStartError
 from kernels.execution import CodeRequest
 from kernels.guest import ring
-from kernels.local import LocalBackend, LocalSpec, kernel_environment, server_python
+from kernels.launching import LocalSpec, kernel_environment, server_python
+from kernels.local import LocalBackend
 from kernels.registry import Limits, Registry
 from kernels.result import Status
 from tests.conftest import alive, open_fds, text_of, until
@@ -188,7 +189,7 @@ def test_a_ring_gives_back_what_was_not_read(tmp_path: Path) -> None:
 
 def test_socket_paths_stay_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / ("long" * 30)))
-    directory = local._make_run_directory()
+    directory = launching.make_run_directory()
     try:
         assert len(directory) < 80
         assert os.stat(directory).st_mode & 0o777 == 0o700

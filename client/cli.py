@@ -1,0 +1,135 @@
+"""The `rmi-agent` command."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import logging
+import math
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from client.commands import perform
+from client.mcp_client import ServerError
+from client.show import FAILED, INTERRUPTED, complain
+
+#: The exit code of a program that writes where nobody reads: 128 and the number of SIGPIPE.
+_NOBODY_READS = 141
+_DESCRIPTION = "Runs Python in living kernels of a server, over MCP."
+_EPILOG = """\
+Without --server the local server is started, and it ends with the command. With --server and no
+command, the server's tools are listed and hello_world.py is run, to see that all works. RMI_TOKEN
+is the token for a server at a URL.
+
+The exit code is the program's own; 124 after a timeout, 130 after Ctrl-C, 128 and the signal's
+number when its kernel was killed, 2 when nothing could be run."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code. Wrong usage raises SystemExit, as argparse does."""
+    _prepare_streams()
+    options = _parse(sys.argv[1:] if argv is None else list(argv))
+    # What the libraries log is for their developers; what users need is said in sentences.
+    logging.disable()
+    try:
+        code = perform(options)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Who read our output has enough of it; Python would complain of it at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _NOBODY_READS
+    except ServerError as error:
+        complain(str(error))
+        return FAILED
+    except OSError as error:
+        complain(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.")
+        return FAILED
+    return code
+
+
+def _prepare_streams() -> None:
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who started us
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):
+            # A character that the terminal does not know, or that is none, must not end us.
+            stream.reconfigure(errors="replace" if name == "stdin" else "backslashreplace")
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser("rmi-agent", description=_DESCRIPTION, epilog=_EPILOG)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    _add_common(parser, None)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+
+    run = _add(commands, "run", "run a file of the projects directory")
+    _add_running(run)
+    run.add_argument("file", metavar="FILE", help="path relative to the projects directory")
+    run.add_argument("args", nargs=argparse.REMAINDER, metavar="ARGS", help="the file's arguments")
+
+    code = _add(commands, "code", "run code, and show the value of a last expression")
+    _add_running(code)
+    code.add_argument("code", metavar="CODE", help="the code; - reads it from standard input")
+
+    prompt = _add(commands, "shell", "a prompt on one session; Ctrl-C stops a run, Ctrl-D leaves")
+    _add_running(prompt, with_stdin=False)
+
+    files = _add(commands, "files", "list the files of the projects directory")
+    files.add_argument("directory", nargs="?", default="", metavar="DIRECTORY")
+    files.add_argument("--pattern", default="*", help="for example '*.py'")
+    _add(commands, "sessions", "list the sessions of a server")
+    _add(commands, "tools", "list the tools of a server")
+
+    if any("\ud800" <= character <= "\udfff" for word in argv for character in word):
+        parser.error("an argument is not valid text in UTF-8")
+    options = parser.parse_args(argv)
+    if options.command is None and options.server is None:
+        parser.error("a command is missing; --help lists them")
+    if options.command == "code" and options.code == "-" and options.stdin == "-":
+        parser.error("standard input can be the code or the program's input, not both")
+    return options
+
+
+def _add(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    _add_common(parser, argparse.SUPPRESS)
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser, default: Any) -> None:
+    # Both before and after the command; there the default must not undo what stood before it.
+    parser.add_argument(
+        "--server", default=default, help="URL, server script, or command (default: the local one)"
+    )
+    parser.add_argument("--session", default=default, help="name of the session (default: default)")
+
+
+def _add_running(parser: argparse.ArgumentParser, *, with_stdin: bool = True) -> None:
+    parser.add_argument(
+        "--timeout", type=_seconds, metavar="SECONDS", help="for a run (default: the server's)"
+    )
+    parser.add_argument("--restart", action="store_true", help="begin in a fresh kernel")
+    parser.add_argument(
+        "--images", type=Path, default=Path(), metavar="DIR", help="folder for images (default: .)"
+    )
+    if with_stdin:
+        parser.add_argument(
+            "--stdin", metavar="TEXT", help="what the program reads; - passes ours on"
+        )
+
+
+def _seconds(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not (math.isfinite(number) and number > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+    return number

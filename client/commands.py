@@ -1,0 +1,123 @@
+"""What each command of `rmi-agent` does."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Any
+
+from client.connection import Connection
+from client.progress import Progress
+from client.shell import shell
+from client.show import FAILED, complain, note, show
+
+if TYPE_CHECKING:
+    from fastmcp.client.client import CallToolResult
+
+_SAMPLE = "hello_world.py"
+
+
+def perform(options: argparse.Namespace) -> int:
+    """Do what the options ask for and return the exit code.
+
+    Raises `ServerError`, and KeyboardInterrupt for a command that was given up.
+    """
+    # What comes from standard input is read before the server starts.
+    for name in ("code", "stdin"):
+        if getattr(options, name, None) == "-":
+            setattr(options, name, sys.stdin.read())
+    with Progress() as progress:
+        progress.begin("rmi-agent", "connecting")
+        with Connection(options.server) as connection:
+            progress.clear()
+            command = _Command(options, connection, progress)
+            code: int = getattr(command, options.command or "check")()
+            return code
+
+
+class _Command:
+    """The commands by name, over an open connection."""
+
+    def __init__(
+        self, options: argparse.Namespace, connection: Connection, progress: Progress
+    ) -> None:
+        self._options = options
+        self._connection = connection
+        self._progress = progress
+
+    def run(self) -> int:
+        file, args = self._options.file, self._options.args
+        return self._run("run_python", file, file_name=file, args=args)
+
+    def code(self) -> int:
+        return self._run("run_code", "code", code=self._options.code)
+
+    def shell(self) -> int:
+        def run(source: str) -> int:
+            code = self._run("run_code", source.strip().split("\n")[0], brief=True, code=source)
+            # Only the shell's first run begins in a fresh kernel.
+            self._options.restart = False
+            return code
+
+        return shell(run, f"{self._connection.server} · session {self._session} · Ctrl-D leaves")
+
+    def files(self) -> int:
+        options = self._options
+        return self._tell("list_files", directory=options.directory, pattern=options.pattern)
+
+    def sessions(self) -> int:
+        return self._tell("list_sessions")
+
+    def tools(self) -> int:
+        tools = self._connection.list_tools()
+        width = max((len(tool.name) for tool in tools), default=0)
+        for tool in tools:
+            print(f"{tool.name:<{width}}  {_first_sentence(tool.description or '')}".rstrip())
+        return 0
+
+    def check(self) -> int:
+        """Connect, list the tools, run the sample: the parts work together."""
+        note(f"Connected to {self._connection.server}. Its tools:")
+        self.tools()
+        names = [tool.name for tool in self._connection.list_tools()]
+        if "run_python" not in names:
+            complain("This server has no run_python.")
+            return FAILED
+        if "list_files" in names:
+            found = self._connection.call("list_files", {"pattern": _SAMPLE})
+            if not _lists(found, _SAMPLE):
+                note(f"It has no {_SAMPLE} to run.")
+                return 0
+        note(f"Running {_SAMPLE}:")
+        return show(self._connection.call("run_python", {"file_name": _SAMPLE}))
+
+    @property
+    def _session(self) -> str:
+        return self._options.session or "default"
+
+    def _run(self, tool: str, title: str, *, brief: bool = False, **arguments: Any) -> int:
+        options = self._options
+        # Only what was asked for: another server's tool may know fewer arguments.
+        for name in ("session", "timeout", "stdin", "restart"):
+            arguments[name] = getattr(options, name, None)
+        arguments = {name: value for name, value in arguments.items() if value}
+        self._progress.begin(title)
+        try:
+            result = self._connection.run(tool, arguments, self._session, self._progress.report)
+        finally:
+            self._progress.clear()
+        return show(result, options.images, brief=brief)
+
+    def _tell(self, tool: str, **arguments: str) -> int:
+        return show(self._connection.call(tool, arguments))
+
+
+def _lists(result: CallToolResult, file: str) -> bool:
+    texts = [str(getattr(block, "text", "")) for block in result.content]
+    return any(line.partition(" (")[0] == file for line in "\n".join(texts).split("\n"))
+
+
+def _first_sentence(text: str) -> str:
+    """The first sentence of a description, in one line."""
+    words = " ".join(text.partition("\n\n")[0].split())
+    return words.partition(". ")[0].rstrip(".")

@@ -1,0 +1,169 @@
+"""A connection for the command line, which is not asynchronous.
+
+The connection lives in a thread with an event loop of its own, so it goes on while the main
+thread waits at a prompt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import wait
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from client.mcp_client import OnProgress, RmiMcpClient, ServerError, Tool
+
+if TYPE_CHECKING:
+    from fastmcp.client.client import CallToolResult
+
+Result = TypeVar("Result")
+Work = Coroutine[Any, Any, Result]
+
+#: Windows notices Ctrl-C only between waits.
+_TICK = 0.5
+#: Seconds for a stopped run's result to arrive, and for what is given up to end.
+_RESULT, _END = 2.0, 10.0
+#: What progress says of a run that has not begun.
+WAITING = "waiting for its turn"
+
+
+class Connection:
+    """A connection to a server, open inside `with`. See `RmiMcpClient` for `server`.
+
+    Every method raises `ServerError`, and KeyboardInterrupt when Ctrl-C made it give up. Only
+    for the main thread, which alone gets signals.
+    """
+
+    def __init__(self, server: str | None) -> None:
+        self._client = RmiMcpClient(server)
+        self._loop = asyncio.new_event_loop()
+        # A daemon: what hangs must not hold the process. A server that we started ends with it,
+        # because its input ends.
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+
+    def __enter__(self) -> Connection:
+        self._thread.start()
+        try:
+            self._do(self._client.__aenter__())
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._do(self._client.__aexit__())
+        finally:
+            self._end()
+
+    @property
+    def server(self) -> str:
+        """Name and version that the server gives itself."""
+        return self._client.server
+
+    def list_tools(self) -> list[Tool]:
+        """The server's tools."""
+        return self._do(self._client.list_tools())
+
+    def call(self, tool: str, arguments: dict[str, Any] | None = None) -> CallToolResult:
+        """Call a tool. Ctrl-C gives it up."""
+        return self._do(self._client.call(tool, arguments))
+
+    def run(
+        self, tool: str, arguments: dict[str, Any], session: str, on_progress: OnProgress
+    ) -> CallToolResult:
+        """Call a tool that runs something in `session`.
+
+        Ctrl-C stops the run, and the result is what there was until then; a second Ctrl-C gives
+        it up. `on_progress` is called in another thread.
+        """
+        waits = False
+
+        def report(seconds: float, message: str) -> None:
+            nonlocal waits
+            waits = message.startswith(WAITING)
+            on_progress(seconds, message)
+
+        async def stop() -> None:
+            # What runs in the session while ours waits is someone else's.
+            if not waits:
+                with suppress(ServerError):
+                    await self._client.call("stop_run", {"session": session})
+                await asyncio.sleep(_RESULT)
+
+        return self._do(self._client.call(tool, arguments, report), stop)
+
+    def _do(self, work: Work[Result], stop: Callable[[], Work[None]] | None = None) -> Result:
+        presses: asyncio.Queue[None] = asyncio.Queue()
+
+        def press() -> None:
+            self._loop.call_soon_threadsafe(presses.put_nowait, None)
+
+        with _interrupts(press):
+            supervised = _supervise(work, presses, stop)
+            future = asyncio.run_coroutine_threadsafe(supervised, self._loop)
+            while not future.done():
+                wait([future], _TICK)
+        try:
+            return future.result()
+        except _GivenUp:
+            raise KeyboardInterrupt from None
+
+    def _end(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(_END)
+        if not self._thread.is_alive():
+            self._loop.close()
+
+
+class _GivenUp(Exception):
+    """Stands for KeyboardInterrupt in the loop's thread, which that would end."""
+
+
+async def _supervise(
+    work: Work[Result], presses: asyncio.Queue[None], stop: Callable[[], Work[None]] | None
+) -> Result:
+    """Await `work`. The first press starts `stop`; when that has ended and the work has not, and
+    with the second press, the work is cancelled. Raises `_GivenUp`."""
+    task = asyncio.create_task(work)
+    helpers = [asyncio.create_task(presses.get())]
+    try:
+        await asyncio.wait({task, *helpers}, return_when=asyncio.FIRST_COMPLETED)
+        if stop is not None and not task.done():
+            helpers = [asyncio.create_task(stop()), asyncio.create_task(presses.get())]
+            await asyncio.wait({task, *helpers}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            # The server has to hear of it before the connection ends.
+            task.cancel()
+            await asyncio.wait({task}, timeout=_END)
+            raise _GivenUp
+        return task.result()
+    finally:
+        for helper in helpers:
+            helper.cancel()
+
+
+@contextmanager
+def _interrupts(press: Callable[[], None]) -> Iterator[None]:
+    """Call `press` for Ctrl-C instead of raising KeyboardInterrupt wherever we are; the third
+    raises, should all else hang."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield  # ignored, as in the background of a shell script
+        return
+    count = 0
+
+    def handle(*_: object) -> None:
+        nonlocal count
+        count += 1
+        if count > 2:
+            raise KeyboardInterrupt
+        press()
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

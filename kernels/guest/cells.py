@@ -1,0 +1,120 @@
+"""Cells: code without a file, run by IPython, with python's own traceback where we ask for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from typing import Any, Callable, Dict, Iterator
+
+from .failures import Outcome, describe, exit_outcome, format_traceback, trim
+from .interrupts import interruptible
+
+
+class Cells:
+    """Runs cells. `leave_fork(exit code)` ends a forked child that ran to the end of a cell."""
+
+    def __init__(
+        self, shell: Any, do_execute: Callable[..., Any], leave_fork: Callable[[int], Any]
+    ) -> None:
+        self._shell, self._do_execute, self._leave_fork = shell, do_execute, leave_fork
+        self._pid = os.getpid()
+        self._outcome: Outcome = {}
+
+    async def run(self, plain: bool, code: str, silent: bool, *args: Any, **kwargs: Any) -> Any:
+        """Run a cell; returns the reply. `plain`: with python's traceback, and an outcome."""
+        self._outcome = {}
+        with self._replacing_run(plain), interruptible():
+            reply = await self._do_execute(code, silent, *args, **kwargs)
+        if plain:
+            ok = reply["status"] == "ok"
+            reply["rmi"] = self._outcome or {"exit_code": 0 if ok else 1}
+        return reply
+
+    @contextlib.contextmanager
+    def _replacing_run(self, plain: bool) -> Iterator[None]:
+        methods: Dict[str, Any] = {"run_code": self._run_code}
+        if plain:
+            for name in ("showtraceback", "showsyntaxerror", "showindentationerror"):
+                methods[name] = self._show_traceback
+        else:
+            original = self._shell.run_code
+            methods["run_code"] = self._watched(original)
+        self._shell.__dict__.update(methods)
+        try:
+            yield
+        finally:
+            for name in methods:
+                self._shell.__dict__.pop(name, None)
+
+    def _watched(self, run_code: Callable[..., Any]) -> Callable[..., Any]:
+        async def run(*args: Any, **kwargs: Any) -> Any:
+            failed = await run_code(*args, **kwargs)
+            if os.getpid() != self._pid:
+                self._leave_fork(int(bool(failed)))
+            return failed
+
+        return run
+
+    async def _run_code(self, code: Any, result: Any = None, *, async_: bool = False) -> bool:
+        namespace = self._shell.user_ns
+        failure = None
+        try:
+            if async_:
+                await eval(code, namespace)
+            else:
+                exec(code, namespace)
+        except BaseException as error:
+            failure = error
+        if os.getpid() != self._pid:
+            self._leave_fork(self._code_in_fork(failure))
+        if failure is not None:
+            if result is not None:
+                result.error_in_exec = failure
+            self._show(failure)
+        return failure is not None
+
+    @staticmethod
+    def _code_in_fork(failure: Any) -> int:
+        if failure is None:
+            return 0
+        if isinstance(failure, SystemExit):
+            return int(exit_outcome(failure)["exit_code"])
+        sys.stderr.write(format_traceback(failure, trim(failure)))
+        return 1
+
+    def _show_traceback(self, *args: Any, **kwargs: Any) -> None:
+        given = args[0] if args else kwargs.get("exc_tuple")
+        error = given[1] if isinstance(given, tuple) else sys.exc_info()[1]
+        if error is not None:
+            self._show(error)
+
+    def _show(self, error: BaseException) -> None:
+        if isinstance(error, SystemExit):
+            self._outcome = exit_outcome(error)
+            return
+        if isinstance(error, asyncio.CancelledError):
+            # How ipykernel delivers an interrupt to a cell that awaits.
+            error = KeyboardInterrupt().with_traceback(error.__traceback__)
+            error.__suppress_context__ = True
+        trace = trim(error)
+        if isinstance(error, SyntaxError) and _only_parsing(trace):
+            trace = None
+        if type(error).__name__ == "UsageError":
+            text = "UsageError: %s\n" % error
+        else:
+            text = format_traceback(error, trace)
+        facts = describe(error, trace)
+        code = 130 if type(error) is KeyboardInterrupt else 1
+        self._outcome = {"exit_code": code, "error": facts}
+        self._shell._showtraceback(type(error), facts["value"], [text])
+
+
+def _only_parsing(trace: Any) -> bool:
+    while trace is not None:
+        name = trace.tb_frame.f_code.co_filename
+        if os.path.basename(name) not in ("ast.py", "compilerop.py", "codeop.py", "compiler.py"):
+            return False
+        trace = trace.tb_next
+    return True

@@ -1,0 +1,168 @@
+"""Descriptors 0, 1 and 2 of a kernel, for C code, child processes, and whoever opens them.
+
+What is written to 1 and 2 comes back through pipes. `FdReader` takes it up in a thread, and each
+Python write first takes up what is already there, so that the order is the true one. On 0 stands
+the standard input of the run, as a file that children can read, too.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import tempfile
+import threading
+from typing import Any, Callable, List, Optional, Tuple
+
+try:
+    import fcntl
+    import select
+except ImportError:
+    # Windows, where there is no `FdReader`.
+    pass
+
+#: `write(stream name, bytes)`.
+Write = Callable[[str, bytes], None]
+
+
+class FdReader:
+    """Takes up what is written to descriptors 1 and 2 themselves.
+
+    `pipes` are the read ends, in the order stdout, stderr; the write ends are descriptors 1 and
+    2. Only where the platform can poll pipes (not on Windows). When the other end of the socket
+    `lifeline` closes, this process ends.
+    """
+
+    def __init__(self, write: Write, pipes: Tuple[int, int], lifeline: int) -> None:
+        self._write = write
+        self._pipes = dict(zip(pipes, ("stdout", "stderr")))
+        self._lifeline = lifeline
+        self._lock = threading.RLock()
+        self._quick, self._patient = select.poll(), select.poll()
+        for fd in pipes:
+            os.set_blocking(fd, False)
+            self._quick.register(fd, select.POLLIN)
+            self._patient.register(fd, select.POLLIN)
+        self._patient.register(lifeline, select.POLLIN)
+        # Spare write ends, so that a program which closes 1 or 2 does not end the pipes.
+        self._spares = {fd: os.dup(fd) for fd in (1, 2)}
+        self._places = {fd: _place(fd) for fd in (1, 2)}
+        # A flag that means nothing to a pipe tells these from others at a quarter of the price.
+        for fd in (1, 2):
+            fcntl.fcntl(fd, fcntl.F_SETFL, os.O_WRONLY | os.O_APPEND)
+        self._flags = fcntl.fcntl(1, fcntl.F_GETFL)
+        self._thread = threading.Thread(target=self._run, name="rmi fd reader", daemon=True)
+        self._thread.start()
+
+    def owns(self, fd: int) -> bool:
+        """Whether descriptor 1 or 2 still leads into its pipe."""
+        try:
+            if fcntl.fcntl(fd, fcntl.F_GETFL) == self._flags:
+                return True
+        except OSError:
+            return False
+        return _place(fd) == self._places[fd]
+
+    def repair(self) -> None:
+        """Put the pipes back on descriptors 1 and 2 where a program closed or replaced them."""
+        for fd, spare in self._spares.items():
+            if _place(fd) != self._places[fd]:
+                os.dup2(spare, fd)
+            fcntl.fcntl(fd, fcntl.F_SETFL, self._flags)
+
+    def catch_up(self) -> None:
+        """Take up all that is in the pipes now; returns at once when there is nothing."""
+        # The reading thread may hold the lock while it waits for the server to take its text.
+        if self._lock.acquire(False) or self._lock.acquire(timeout=1.0):
+            try:
+                # No signal interrupts a poll that does not wait, so none is met by another.
+                while ready := self._quick.poll(0):
+                    for fd, _event in ready:
+                        self._take(fd)
+            finally:
+                self._lock.release()
+
+    def _take(self, fd: int) -> None:
+        try:
+            data = os.read(fd, 65536)
+        except OSError:
+            return
+        if data:
+            self._write(self._pipes[fd], data)
+
+    def _run(self) -> None:
+        while True:
+            for fd, _event in self._patient.poll():
+                if fd == self._lifeline:
+                    # The other end is the server's: it is gone, and nobody wants this kernel.
+                    os._exit(1)
+                with self._lock:
+                    self._take(fd)
+
+
+def _place(fd: int) -> Optional[Tuple[int, int]]:
+    """What tells a file or pipe from all others."""
+    try:
+        status = os.fstat(fd)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+class Stdin:
+    """Standard input of one run. At its end, and when none was given, it is at its end at once."""
+
+    def __init__(self, text: str) -> None:
+        if text:
+            with tempfile.TemporaryFile() as file:
+                file.write(text.encode("utf-8", "surrogateescape"))
+                file.flush()
+                file.seek(0)
+                os.dup2(file.fileno(), 0)
+        else:
+            _empty_stdin()
+        self._given = bool(text)
+        raw = io.FileIO(0, closefd=False)
+        raw.name = "<stdin>"  # type: ignore[misc]
+        newline = None if os.name == "nt" else "\n"
+        stream: Any = io.TextIOWrapper(io.BufferedReader(raw), "utf-8", newline=newline)
+        stream.mode = "r"
+        sys.stdin = sys.__stdin__ = stream
+
+    def close(self) -> None:
+        """Nothing of it is left for the next run."""
+        if self._given:
+            _empty_stdin()
+
+
+def _empty_stdin() -> None:
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    if null != 0:
+        os.close(null)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """`os.write` until all is written."""
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+_libc: List[Any] = []
+
+
+def flush_c_streams() -> None:
+    """C code prints through a buffer of its own, which `python` flushes at its end."""
+    if not _libc:
+        try:
+            import ctypes
+
+            library = ctypes.CDLL(None)
+            names = ("__stdoutp", "__stderrp") if sys.platform == "darwin" else ("stdout", "stderr")
+            _libc.append([library.fflush, [ctypes.c_void_p.in_dll(library, n) for n in names]])
+        except (ImportError, OSError, ValueError, AttributeError, TypeError):
+            _libc.append(None)
+    if _libc[0]:
+        flush, files = _libc[0]
+        for file in files:
+            flush(file)

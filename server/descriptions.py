@@ -1,0 +1,47 @@
+"""What the model reads of each tool: when to use it, its limits, and what lives how long.
+
+Not docstrings of the tools' functions, because FastMCP parses those with a library whose import
+is a noticeable part of the start.
+"""
+
+DESCRIPTIONS = {
+    "run_python": """\
+Run a Python file of the projects directory as `python file.py args` would, in the
+session's living kernel, and return its output, its plots and its exit code.
+
+Use this for scripts. The script's folder is its working directory, `__name__` is
+"__main__", and edited helper modules are read anew. Unlike with `python`, its variables
+stay in the session afterwards, so run_code can look at them and the next script can use
+loaded data. Matplotlib figures come back as images without any savefig. A run that takes
+too long is interrupted, then its kernel is restarted and the variables are lost; the last
+line of the result says so when it is so. Code in a kernel can do anything that the
+server's account can.""",
+    "run_code": """\
+Run Python code in the session's kernel like one notebook cell: the value of a last
+expression is shown, top-level await works, and variables stay for the next run.
+
+Use this for short steps, for looking at variables that a script left, and for plots of
+loaded data. The working directory is the projects directory. For a file use run_python.""",
+    "stop_run": """\
+Interrupt what runs in a session (as Ctrl-C does). The variables stay when the program
+obeys; a kernel that does not is restarted, and the answer says so.
+
+Give `session` or `run_id`; with neither, the session is `default`.""",
+    "list_sessions": """\
+List the sessions: state, age, idle time, memory, Python, number of runs.""",
+    "restart_session": """\
+Give a session a fresh kernel: what runs in it is ended and its variables are lost.""",
+    "close_session": """\
+End a session and its kernel; what runs in it is ended and its variables are lost.""",
+    "list_files": """\
+List the files of the projects directory, with sizes, at any depth.
+
+Hidden folders and caches are left out.""",
+    "read_file": """\
+Read a text file of the projects directory; a long one in parts, by lines.""",
+    "write_file": """\
+Write a text file in the projects directory; folders on its way are made.
+
+The file is written whole or not at all. An existing file is replaced only when
+`overwrite` is set.""",
+}

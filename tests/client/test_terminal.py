@@ -1,0 +1,126 @@
+"""Progress, colour, the prompt and Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.client.command import Command, until
+
+pytest.importorskip("termios", reason="pseudo terminals are a thing of POSIX")
+
+#: Prints lines, and more only after `go` has appeared beside it.
+WAITS = """
+import os, sys, time
+print("begun", flush=True)
+print("[bold]second line", flush=True)
+deadline = time.monotonic() + 60
+while not os.path.exists("go") and time.monotonic() < deadline:
+    time.sleep(0.02)
+print("gone on")
+sys.exit(3)
+"""
+
+
+def test_progress_is_shown_while_it_runs_and_is_gone_afterwards(command: Command):
+    command.write("waits.py", WAITS)
+    with command.on_terminal("run", "waits.py") as terminal:
+        terminal.expect("connecting")
+        terminal.expect("waits.py · ")
+        terminal.expect("[bold]second line")
+        (command.projects / "go").touch()
+        assert terminal.end() == 3
+    region, _, result = terminal.shown.rpartition("\x1b[?25h")  # the cursor is back
+    assert "\x1b[2K" in region
+    assert "begun\r\n[bold]second line\r\ngone on\r\n\x1b[31m[exit code 3 · " in result
+    assert "waits.py" not in result
+
+
+def test_without_colour_where_it_is_not_wanted(command: Command):
+    with command.on_terminal("code", "1/0", NO_COLOR="1", TERM="dumb") as terminal:
+        assert terminal.end() == 1
+    assert "\x1b" not in terminal.shown
+    assert "ZeroDivisionError: division by zero\r\n[exit code 1 · " in terminal.shown
+
+
+def test_the_prompt(command: Command, tmp_path: Path):
+    begun = command.projects / "begun"
+    with command.on_terminal("shell", HOME=str(tmp_path)) as terminal:
+        terminal.expect("session default · Ctrl-D leaves")
+        terminal.expect(">>> ")
+        terminal.type("x = 20\r")
+        terminal.expect(">>> ")
+        terminal.type("for i in range(2):\r")
+        terminal.expect("... ")
+        terminal.type("    print(i, x)\r\r")
+        terminal.expect("0 20\r\n1 20\r\n")
+        terminal.expect(">>> ")
+        # Ctrl-C while it waits leaves what was typed, and nothing else.
+        terminal.type("garbage = (\r")
+        terminal.expect("... ")
+        terminal.interrupt()
+        terminal.expect(">>> ")
+        # Ctrl-C while it runs stops the run.
+        terminal.type(f"open({str(begun)!r}, 'w').close(); import time; time.sleep(60)\r")
+        until(begun.exists)
+        terminal.interrupt()
+        terminal.expect("KeyboardInterrupt\r\n")
+        terminal.expect("[exit code 130 · ")
+        terminal.expect(">>> ")
+        terminal.type("x + 22\r")
+        terminal.expect("\n42\r\n")
+        terminal.expect(">>> ")
+        terminal.type("\x04")
+        assert terminal.end() == 0
+    history = tmp_path / ".rmi_agent_history"
+    assert "x = 20\n" in history.read_text()
+    assert history.stat().st_mode & 0o077 == 0
+
+
+class TestCtrlC:
+    def test_stops_the_run_shows_what_there_was_and_leaves_no_process(self, command: Command):
+        command.write("waits.py", WAITS + "# never reached")
+        command.write("pid.py", "import os; open('pid', 'w').write(str(os.getpid()) + '.')")
+        pid = command.projects / "pid"
+        source = (command.projects / "pid.py").read_text() + WAITS
+        command.write("waits.py", source)
+        with command.start("run", "waits.py") as process:
+            until(lambda: pid.exists() and pid.read_text().endswith("."))
+            family = psutil.Process(process.pid).children(recursive=True)
+            family.append(psutil.Process(int(pid.read_text().rstrip("."))))
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=30)
+        assert process.returncode == 130
+        assert out.startswith("begun\n[bold]second line\n[stderr]\nTraceback ")
+        assert out.endswith("\nKeyboardInterrupt\n")
+        assert err.startswith("[exit code 130 · ")
+        _, alive = psutil.wait_procs(family, timeout=10)
+        assert alive == []
+
+    def test_twice_gives_up_a_run_that_does_not_end(self, command: Command):
+        begun = command.projects / "begun"
+        command.write(
+            "stays.py",
+            "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+            "print('begun', flush=True)\nopen('begun', 'w').close()\ntime.sleep(60)",
+        )
+        with command.start("run", "stays.py", RMI_GRACE="60") as process:
+            until(begun.exists)
+            process.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=30)
+        assert (process.returncode, out, err) == (130, "", "")
+
+    def test_while_it_connects_leaves_at_once(self, command: Command):
+        started = command.projects / "started"
+        script = command.write(
+            "mute.py", f"open({str(started)!r}, 'w')\nimport sys\nsys.stdin.read()"
+        )
+        with command.start("--server", str(script), "tools") as process:
+            until(started.exists)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=30)
+        assert (process.returncode, out, err) == (130, "", "")
