@@ -26,9 +26,10 @@ def perform(options: argparse.Namespace) -> int:
     for name in ("code", "stdin"):
         if getattr(options, name, None) == "-":
             setattr(options, name, sys.stdin.read())
+    connection = Connection(options.server)
     with Progress() as progress:
         progress.begin("rmi-agent", "connecting")
-        with Connection(options.server) as connection:
+        with connection:
             progress.clear()
             command = _Command(options, connection, progress)
             code: int = getattr(command, options.command or "check")()

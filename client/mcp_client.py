@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -32,6 +33,7 @@ LOCAL_SERVER = Path(__file__).resolve().parent.parent / "server" / "mcp_server.p
 
 #: Seconds a server may take until it answers.
 _CONNECT = 30.0
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S*")
 #: JSON-RPC's code for a connection that has ended.
 _CLOSED = -32000
 
@@ -66,7 +68,7 @@ class RmiMcpClient:
         self, server_url: str | os.PathLike[str] | None = None, *, token: str | None = None
     ) -> None:
         text = os.fspath(LOCAL_SERVER if server_url is None else server_url).strip()
-        self._url = _url(text) if "://" in text else ""
+        self._url = _url(text) if _URL.fullmatch(text) else ""
         self._command = [] if self._url else _command(text)
         #: What messages call the server.
         self.name = _without_login(self._url) if self._url else f"{text!r}"
@@ -231,9 +233,11 @@ class RmiMcpClient:
         if self._stderr is None:
             return ""
         self._stderr.seek(0)
-        lines = self._stderr.read()[-4000:].split("\n")
-        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-        return f": {last[:500]}" if last else ""
+        lines = self._stderr.read()[-4000:].splitlines()
+        # Not the lower edge of a box that was drawn around the words.
+        last = next((line for line in reversed(lines) if any(map(str.isalnum, line))), "")
+        plain = "".join(character if character.isprintable() else " " for character in last)
+        return f": {plain.strip()[:500]}" if plain else ""
 
 
 def text_of(result: CallToolResult) -> str:
@@ -254,7 +258,7 @@ def _url(text: str) -> str:
             f"{_without_login(text)!r} is no address of a server; one looks like "
             "http://127.0.0.1:8000/mcp."
         )
-    return urlunsplit(parts._replace(path="/mcp")) if parts.path in ("", "/") else text
+    return urlunsplit(parts._replace(path="/mcp") if parts.path in ("", "/") else parts)
 
 
 def _command(text: str) -> list[str]:

@@ -36,7 +36,7 @@ def show(result: CallToolResult, images: Path = Path(), *, brief: bool = False) 
         return _show_plain(result)
     *blocks, last = result.content
     fine = facts.get("status") == "ok" and facts.get("state") == "kept"
-    ended, saved = _show_blocks(blocks, images, str(facts.get("run_id", "")), brief and fine)
+    ended, saved = _show_blocks(blocks, images, str(facts.get("run_id", "")), brief)
     if not ended and (sys.stdout.isatty() or _same(sys.stdout, sys.stderr)):
         sys.stdout.write("\n")
     if not (brief and fine):

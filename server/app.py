@@ -60,7 +60,8 @@ def _trouble(value: Any) -> str:
 
 def _sentence(error: PydanticError) -> str:
     first = error.errors(include_url=False, include_context=False)[0]
-    name = ".".join(str(part) for part in first["loc"]) or "argument"
+    name = ".".join(str(part) for part in first["loc"])[:60]
+    name = name if name.isprintable() else ascii(name)
     kind = first["type"]
     if kind == "missing_argument" or kind == "missing":
         return f"The argument {name} is missing."

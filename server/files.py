@@ -14,6 +14,7 @@ from server import beneath
 
 #: Bytes of a script, and of what is written.
 MAX_SOURCE = 10_000_000
+_LONGEST_NAME = 1000
 _SKIPPED = {"__pycache__", "node_modules", "site-packages"}
 _REASONS = {
     errno.ENOENT: "does not exist; list_files shows what there is",
@@ -75,6 +76,8 @@ class Projects:
             os.fsencode(name)
         except UnicodeEncodeError:
             raise FileError(f"{name!r} has characters that no file name can hold.") from None
+        if len(name) > _LONGEST_NAME:
+            raise FileError(f"{_shown(name)} {_REASONS[errno.ENAMETOOLONG]}.")
         path = Path(name)
         if path.is_absolute():
             if not path.is_relative_to(self.root):

@@ -82,7 +82,9 @@ def _error(error: Mapping[str, Any]) -> dict[str, Any]:
 
 def _content(result: RunResult) -> tuple[list[ContentBlock], bool]:
     """The blocks before the line of facts, and whether something was left out."""
-    explanation = result.explanation[:_EXPLANATION]
+    explanation = result.explanation
+    if len(explanation) > _EXPLANATION:
+        explanation = explanation[:_EXPLANATION] + "…"
     pictures = _pictures(result.outputs)
     taken = len(explanation) + len(facts_line(result))
     taken += sum(len(picture.label) for picture in pictures.values() if picture.image)

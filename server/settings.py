@@ -44,7 +44,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
             f"PYTHON_TIMEOUT is {timeout:g}, more than RMI_MAX_TIMEOUT ({max_timeout:g}); "
             "raise one or lower the other."
         )
-    on_timeout = values.get("RMI_ON_TIMEOUT") or "restart"
+    on_timeout = values.get("RMI_ON_TIMEOUT", "").strip() or "restart"
     if on_timeout not in ("restart", "interrupt"):
         raise SettingError(f"RMI_ON_TIMEOUT is {on_timeout!r}; it must be restart or interrupt.")
     return Settings(
@@ -66,7 +66,11 @@ def _env_file() -> dict[str, str]:
         return {}
     from dotenv import dotenv_values
 
-    return {name: value for name, value in dotenv_values(path).items() if value is not None}
+    try:
+        found = dotenv_values(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingError(f"{path} cannot be read: {_reason(error)}.") from None
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _seconds(values: Mapping[str, str], name: str, default: float) -> float:
@@ -88,22 +92,22 @@ def _count(values: Mapping[str, str], name: str, default: int) -> int:
 
 
 def _projects_dir(values: Mapping[str, str]) -> Path:
-    text = values.get("PYTHON_PROJECTS_DIR", "")
-    if text:
-        path = Path(text).expanduser().absolute()
-    elif (ROOT / "pyproject.toml").is_file():
-        path = ROOT / "python_projects"
-    else:
-        path = Path.home() / "python_projects"
+    text = values.get("PYTHON_PROJECTS_DIR", "").strip()
     try:
+        if text:
+            path = Path(text).expanduser().absolute()
+        elif (ROOT / "pyproject.toml").is_file():
+            path = ROOT / "python_projects"
+        else:
+            path = Path.home() / "python_projects"
         path.mkdir(parents=True, exist_ok=True)
         os.listdir(path)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+        return path.resolve()
+    except (OSError, ValueError, RuntimeError) as error:
+        shown = repr(text) if text else "not set"
         raise SettingError(
-            f"PYTHON_PROJECTS_DIR is {str(path)!r}, which cannot be used: {reason}."
+            f"PYTHON_PROJECTS_DIR is {shown}, and no directory can be had there: {_reason(error)}."
         ) from None
-    return path.resolve()
 
 
 def _python(values: Mapping[str, str]) -> str:
@@ -113,6 +117,15 @@ def _python(values: Mapping[str, str]) -> str:
     if not text:
         return os.path.abspath(sys.executable)
     path = os.path.abspath(os.path.expanduser(text))
+    if os.path.isdir(path):
+        path = os.path.join(path, *(("python.exe",) if os.name == "nt" else ("bin", "python")))
     if not (os.path.isfile(path) and os.access(path, os.X_OK)):
-        raise SettingError(f"RMI_PYTHON is {text!r}, which is not a Python that can be run.")
+        raise SettingError(
+            f"RMI_PYTHON is {text!r}, which is neither a Python that can be run nor the folder of "
+            "an environment."
+        )
     return path
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error).rstrip(".")

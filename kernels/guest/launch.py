@@ -8,6 +8,7 @@ lifeline, a socket whose other end the server holds; a byte on it says that the 
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -26,13 +27,22 @@ def main() -> None:
     package.__path__ = [folder]
     sys.modules["_rmi_guest"] = package
 
+    # Importing makes many objects that live for ever; collecting garbage meanwhile costs time.
+    gc.disable()
+    # The debugger is a quarter of the start, and nobody here speaks to it. A program may still
+    # import it.
+    sys.modules["debugpy"] = None  # type: ignore[assignment]
+    import ipykernel.debugger  # noqa: F401
+
+    del sys.modules["debugpy"]
+
     import zmq
     from ipykernel.kernelapp import IPKernelApp
 
     from _rmi_guest import ring, session  # type: ignore[import-not-found]
 
     class KernelApp(IPKernelApp):
-        def _bind_socket(self, s: zmq.Socket, port: int) -> object:
+        def _bind_socket(self, s: zmq.Socket[bytes], port: int) -> object:
             if s.type in (zmq.XPUB, zmq.PUB):
                 # A slow reader makes the kernel wait; by default it would lose messages.
                 s.sndhwm = 32
@@ -65,6 +75,8 @@ def main() -> None:
     )
     pipes, lifeline = (tuple(fds[:2]), fds[2]) if fds else (None, None)
     session.install(app, ring.Ring(facts["ring"]), pipes, lifeline, filters, environment)
+    gc.freeze()
+    gc.enable()
     sys.argv = [""]
     if lifeline is not None:
         os.write(lifeline, b"R")

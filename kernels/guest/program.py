@@ -25,7 +25,7 @@ _ABSENT: Any = object()
 
 #: `sys` attributes of one program.
 _SYS = ("argv", "orig_argv", "excepthook", "displayhook", "unraisablehook", "breakpointhook",
-        "tracebacklimit", "dont_write_bytecode")  # fmt: skip
+        "tracebacklimit", "dont_write_bytecode", "ps1", "ps2")  # fmt: skip
 
 
 def by_an_import(namespace: Dict[str, Any]) -> bool:

@@ -123,21 +123,28 @@ class Terminal:
 
     def expect(self, text: str, seconds: float = 30) -> None:
         """Read until `text` is shown, after what was expected before, colours left out."""
+        assert self.shows(text, seconds), f"{text!r} is not at the end of {self.shown!r}"
+
+    def shows(self, text: str, seconds: float) -> bool:
+        """Whether `expect` finds `text` in time."""
         deadline = time.monotonic() + seconds
-        while (at := (plain := ANSI.sub("", self.shown)).find(text, self._seen)) < 0:
-            assert self._read(deadline), f"{text!r} is not in {plain[self._seen :]!r}"
+        while (at := ANSI.sub("", self.shown).find(text, self._seen)) < 0:
+            if not self._read(deadline):
+                return False
         self._seen = at + len(text)
+        return True
 
     def end(self, seconds: float = 30) -> int:
         """Read to the end, and return the exit code."""
         deadline = time.monotonic() + seconds
         while self._read(deadline):
             pass
-        return self.process.wait(max(0.1, deadline - time.monotonic()))
+        return self.process.wait(max(1.0, deadline - time.monotonic()))
 
     def _read(self, deadline: float) -> bool:
         ready, _, _ = select.select([self._ours], [], [], max(0.0, deadline - time.monotonic()))
-        assert ready, f"nothing more in time, after {self.shown!r}"
+        if not ready:
+            return False
         try:
             data = os.read(self._ours, 65536)
         except OSError:  # the other side is closed

@@ -17,12 +17,6 @@ def command(tmp_path: Path) -> Command:
     return make_command(tmp_path)
 
 
-@pytest.fixture
-def server_script() -> str:
-    """The path of the real server."""
-    return str(ROOT / "server" / "mcp_server.py")
-
-
 def make_command(folder: Path) -> Command:
     """A command on a projects directory with the samples."""
     projects, cwd = folder / "projects", folder / "elsewhere"

@@ -42,7 +42,7 @@ async def serving(path: str, auth: bool = False) -> AsyncIterator[str]:
     task = asyncio.create_task(server.serve())
     try:
         async with asyncio.timeout(20):
-            while not server.started:
+            while not server.started:  # noqa: ASYNC110 (uvicorn has no event for it)
                 await asyncio.sleep(0.01)
         port = server.servers[0].sockets[0].getsockname()[1]
         yield f"http://127.0.0.1:{port}{path}"
@@ -94,11 +94,7 @@ asyncio.run(main())
         script = tmp_path / "a server.py"
         script.write_text("import sys\nsys.exit(' '.join(sys.argv[1:]) or 'no arguments')")
         quoted = f"'{script}' --flag 'a b'"
-        for server, words in [
-            (script, "no arguments"),
-            (str(script), "no arguments"),
-            (quoted, "--flag a b"),
-        ]:
+        for server, words in [(script, "no arguments"), (quoted, "--flag a b")]:
             with pytest.raises(ServerError, match=f"ended before it answered: {words}$"):
                 async with RmiMcpClient(server):
                     pass

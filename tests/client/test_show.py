@@ -62,8 +62,12 @@ class TestText:
         show(result(text("(No output)"), session="s"), brief=True)
         assert capsys.readouterr() == ("a\n", "")
         show(result(text("a\n"), state="lost"), brief=True)
-        show(result(text("a\n"), status="error", exit_code=1), brief=True)
-        assert capsys.readouterr().err == "[the facts]\n" * 2
+        show(result(text("(No output)"), status="error", exit_code=1), brief=True)
+        assert capsys.readouterr() == ("a\n", "[the facts]\n" * 2)
+
+    def test_no_output_is_a_note_beside_the_facts(self, capsys):
+        show(result(text("(No output)"), session="s"))
+        assert capsys.readouterr() == ("", "(No output)\n[the facts]\n")
 
     def test_of_a_tool_that_ran_nothing(self, capsys):
         assert show(result(text("a"), text("b"))) == 0

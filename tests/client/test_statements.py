@@ -15,7 +15,8 @@ def split(lines: list[str], *, patient: bool) -> list[str]:
     """The statements of `lines`, and what has begun at their end after `…`."""
     statements = Statements(patient=patient)
     found = [source for line in lines for source in statements.add(line)]
-    assert statements.open == bool(rest := statements.rest())
+    begun, rest = statements.open, statements.rest()
+    assert begun == bool(rest)
     return [*found, *(f"…{source}" for source in rest)]
 
 
@@ -40,12 +41,10 @@ class TestBoth:
         assert split(lines, patient=patient) == expected
 
     def test_blocks_after_each_other(self, patient):
-        lines = ["@d", "class A:", "    pass", "async def f():", "    await g()", "await f()"]
-        assert split(lines, patient=patient) == [
-            "\n".join(lines[:3]),
-            "\n".join(lines[3:5]),
-            lines[5],
-        ]
+        one = ["@d", "class A:", "    pass"]
+        other = ["async def f():", "    await g()"]
+        expected = ["\n".join(one), "\n".join(other), "await f()"]
+        assert split([*one, *other, "await f()"], patient=patient) == expected
 
     def test_a_mistake_in_a_block_gives_the_block_to_the_kernel(self, patient):
         assert split(["def f():", "return"], patient=patient) == ["def f():\nreturn"]

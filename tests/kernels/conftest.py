@@ -11,7 +11,10 @@ from kernels.launching import LocalSpec, kernel_environment, server_python
 from kernels.local import LocalBackend
 from kernels.registry import Limits, Registry
 from kernels.session import Policy
-from tests.kernels.differential import ENVIRONMENT, Bench
+
+pytest.register_assert_rewrite("tests.kernels.differential")
+
+from tests.kernels.differential import ENVIRONMENT, Bench  # noqa: E402
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from kernels.execution import CodeRequest, FileRequest
 from kernels.outputs import Display, Error, Text
 from kernels.registry import Registry
 from kernels.result import RunResult
+
+_SCRIPTS = Path(__file__).parent / "scripts"
 
 #: What `python` and the kernel both begin with. Unbuffered, because a kernel keeps the order of
 #: Python's writes and those of C code and children, which `python` does only then.
@@ -25,12 +29,52 @@ ENVIRONMENT = {
 
 
 @dataclass(frozen=True)
+class Case:
+    """A script, and what it is run with."""
+
+    source: str | bytes
+    args: tuple[str, ...] = ()
+    stdin: str = ""
+    files: dict[str, str] = field(default_factory=dict)
+
+
+def cases(subject: str) -> Any:
+    """Parametrises a test over the scripts of one file in `scripts`.
+
+    Each script follows a line `#= its name`. Lines in it may say `#args WORD…`, `#stdin STRING`
+    (a Python expression), and `#file NAME`, after which another file follows.
+    """
+    _, *parts = re.split(r"(?m)^#= ", (_SCRIPTS / f"{subject}.txt").read_text("utf-8"))
+    found = []
+    for part in parts:
+        name, _, body = part.partition("\n")
+        body, *files = re.split(r"(?m)^#file ", body.rstrip("\n") + "\n")
+        options = dict(re.findall(r"(?m)^#(args|stdin) (.*)\n", body))
+        case = Case(
+            re.sub(r"(?m)^#(args|stdin) .*\n", "", body),
+            tuple(options.get("args", "").split()),
+            eval(options.get("stdin", "''")),
+            {file: text for file, _, text in (f.partition("\n") for f in files)},
+        )
+        found.append(pytest.param(case, id=name))
+    return pytest.mark.parametrize("case", found)
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What the caller of a program sees of it."""
 
     stdout: str
     stderr: str
     exit_code: int | None
+
+    def comparable(self) -> Outcome:
+        """Without what differs from process to process: addresses, and measured times."""
+        return Outcome(_comparable(self.stdout), _comparable(self.stderr), self.exit_code)
+
+
+def _comparable(text: str) -> str:
+    return re.sub(r"\b\d+\.\d{3}( seconds|s\b)", "0.000s", re.sub(r"\b0x[0-9a-f]+", "0x0", text))
 
 
 def outcome_of(result: RunResult) -> Outcome:
@@ -50,18 +94,10 @@ def displays_of(result: RunResult) -> list[Display]:
 
 
 class Bench:
-    """A folder, and a session that many scripts in it share, as an agent's scripts would."""
+    """A folder, and a session that many scripts share, as those of an agent would."""
 
     def __init__(self, folder: Path, registry: Registry, session: str = "default") -> None:
-        self.folder = folder
-        self.registry = registry
-        self.session = session
-
-    def fresh(self, _ids: itertools.count[int] = itertools.count()) -> Bench:
-        """The same session with an empty folder of its own."""
-        folder = self.folder / f"p{next(_ids)}"
-        folder.mkdir()
-        return Bench(folder, self.registry, self.session)
+        self.folder, self.registry, self.session = folder, registry, session
 
     def write(self, name: str, content: str | bytes) -> Path:
         """Write a file of the folder."""
@@ -71,22 +107,28 @@ class Bench:
         return path
 
     async def run(
-        self,
-        source: str | bytes | None,
-        *args: str,
-        name: str = "x.py",
-        stdin: str = "",
-        timeout: float = 30,
+        self, source: str | bytes, *args: str, name: str = "x.py", stdin: str = ""
     ) -> RunResult:
-        """Run a file in the kernel; `source` None: as it stands."""
-        path = self.folder / name if source is None else self.write(name, source)
+        """Write a file and run it in the kernel."""
+        path = self.write(name, source)
         request = FileRequest(path, path.read_bytes(), args, stdin)
-        return await self.registry.submit("", self.session, request, timeout).result()
+        return await self.registry.submit("", self.session, request, 30).result()
 
-    async def cell(self, code: str, stdin: str = "", timeout: float = 30) -> RunResult:
+    async def text(self, source: str | bytes, *args: str, name: str = "x.py") -> str:
+        """Write a file and run it in the kernel; what it writes to stdout. It must succeed."""
+        outcome = outcome_of(await self.run(source, *args, name=name))
+        assert (outcome.stderr, outcome.exit_code) == ("", 0)
+        return outcome.stdout
+
+    async def cell(self, code: str, stdin: str = "") -> RunResult:
         """Run a cell in the kernel."""
         request = CodeRequest(code, stdin)
-        return await self.registry.submit("", self.session, request, timeout).result()
+        return await self.registry.submit("", self.session, request, 30).result()
+
+    async def shown(self, code: str) -> str:
+        """Run a cell; the text of its value."""
+        display = displays_of(await self.cell(code))[-1]
+        return str(display.data["text/plain"])
 
     def python(self, *args: str, name: str = "x.py", stdin: str = "") -> Outcome:
         """Run a file as `python file.py` in its folder."""
@@ -95,7 +137,7 @@ class Bench:
             [sys.executable, path.name, *args],
             cwd=path.parent,
             env=ENVIRONMENT,
-            input=stdin.encode("utf-8", "surrogateescape"),
+            input=stdin.encode(),
             capture_output=True,
             # No terminal to ask at.
             start_new_session=True,
@@ -108,24 +150,15 @@ class Bench:
             done.returncode if done.returncode >= 0 else 128 - done.returncode,
         )
 
-    async def same(
-        self,
-        source: str | bytes | None,
-        *args: str,
-        name: str = "x.py",
-        stdin: str = "",
-        files: Mapping[str, str | bytes] | None = None,
-        normalise: Callable[[str], str] = str,
-    ) -> Outcome:
-        """Assert that a script says and returns the same both ways; return what it was."""
-        for other, content in (files or {}).items():
-            self.write(other, content)
-        if source is not None:
-            self.write(name, source)
-        expected = self.python(*args, name=name, stdin=stdin)
-        result = await self.run(None, *args, name=name, stdin=stdin)
-        got = outcome_of(result)
-        assert normalise(got.stdout) == normalise(expected.stdout)
-        assert normalise(got.stderr) == normalise(expected.stderr)
-        assert got.exit_code == expected.exit_code
+    async def same(self, case: Case, name: str = "x.py") -> Outcome:
+        """Assert that a script says and returns the same both ways; returns what it was."""
+        for file, content in case.files.items():
+            self.write(file, content)
+        self.write(name, case.source)
+        expected = self.python(*case.args, name=name, stdin=case.stdin).comparable()
+        result = await self.run(case.source, *case.args, name=name, stdin=case.stdin)
+        got = outcome_of(result).comparable()
+        assert got.stdout == expected.stdout
+        assert got.stderr == expected.stderr
+        assert got.exit_code == expected.exit_code, result.explanation
         return got

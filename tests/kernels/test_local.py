@@ -176,13 +176,13 @@ def test_a_ring_gives_back_what_was_not_read(tmp_path: Path) -> None:
     path = str(tmp_path / "ring")
     ring.create(path)
     writer = ring.Ring(path)
-    writer.append(0, "a", "one")
+    writer.append(0, b"a", b"one")
     position = writer.end
-    writer.append(1, "b", "zwei é")
+    writer.append(1, b"b", "zwei é".encode())
     assert list(ring.unread(path, position) or ()) == [("b", "stderr", "zwei é")]
     for _ in range(5):
         position = writer.end
-        writer.append(0, "c", "x" * 900_000)
+        writer.append(0, b"c", b"x" * 900_000)
         assert [len(text) for _, _, text in ring.unread(path, position) or ()] == [900_000]
     assert ring.unread(path, 0) is None
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kernels.errors import BadRequest, SessionError, SessionNotFound, TooManySessions
+from kernels.errors import SessionError, SessionNotFound, TooManySessions
 from kernels.execution import CodeRequest
-from kernels.local import LocalBackend, LocalSpec, kernel_environment, server_python
+from kernels.launching import LocalSpec, kernel_environment, server_python
+from kernels.local import LocalBackend
 from kernels.outputs import Display
 from kernels.registry import Limits, Registry
 from kernels.result import RunResult, State, Status
@@ -127,8 +129,8 @@ class TestTheQueue:
         assert value_of(await following.result()) == "1"
 
     async def test_time_spent_waiting_does_not_count(self, registry: Registry) -> None:
-        first = submit(registry, "import time\ntime.sleep(1)")
-        second = submit(registry, "1", timeout=0.5)
+        first = submit(registry, "import time\ntime.sleep(1.5)")
+        second = submit(registry, "1", timeout=1.2)
         assert (await second.result()).status is Status.OK
         assert (await first.result()).status is Status.OK
 
@@ -148,7 +150,7 @@ class TestLimits:
             submit(registry, "1", "third")
         message = str(refusal.value)
         assert "2 sessions" in message
-        assert "idle one (idle 0 s)" in message
+        assert re.search(r"Close one first: idle one \(idle \d+ s\)\.$", message)
         assert "busy one" not in message
         assert registry.sessions("") == before
         with pytest.raises(SessionNotFound):
@@ -175,25 +177,6 @@ class TestLimits:
         await asyncio.gather(run_code("1", "a"), run_code("1", "b"))
         await registry.close("", "a")
         assert (await run_code("1", "c")).status is Status.OK
-
-
-@pytest.mark.parametrize(
-    "name", ["", "   ", "x" * 101, "a\nb", "a\0", "ü", "a:b", "a\\b", "<a>", "a\t", "é" * 3]
-)
-async def test_a_bad_name_is_refused_and_makes_nothing(registry: Registry, name: str) -> None:
-    with pytest.raises(BadRequest, match="Choose another name") as refusal:
-        submit(registry, "1", name)
-    assert "\n" not in str(refusal.value)
-    assert len(str(refusal.value)) < 200
-    assert registry.sessions("") == []
-    with pytest.raises(BadRequest):
-        registry.find("", name)
-
-
-async def test_names_of_every_allowed_kind(registry: Registry, run_code: RunCode) -> None:
-    name = "Az09 ._/-"
-    assert (await run_code("1", name)).session == name
-    assert registry.find("", "Az09 ._/-").name == name
 
 
 class TestTheIdleEnd:
@@ -225,7 +208,6 @@ class TestTheIdleEnd:
     async def test_a_session_in_use_does_not_end(self, registry: Registry) -> None:
         run = submit(registry, "import time\ntime.sleep(1)\n'done'")
         assert value_of(await run.result()) == "'done'"
-        assert run.session.idle_seconds < 0.4
         assert registry.sessions("") == [run.session]
 
 

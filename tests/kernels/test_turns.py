@@ -9,7 +9,7 @@ import pytest
 
 from kernels import registry as registry_module
 from kernels import session as session_module
-from kernels.errors import KernelStartError, SessionNotFound
+from kernels.errors import BadRequest, KernelStartError, SessionNotFound
 from kernels.execution import CodeRequest
 from kernels.kernel import Exit
 from kernels.registry import Limits, Registry
@@ -323,3 +323,23 @@ async def test_an_idle_session_in_which_nothing_ran_loses_nothing(backend: FakeB
     assert result.notes == (
         "new session: the earlier one of this name ended after 0.05 s without use",
     )
+
+
+@pytest.mark.parametrize(
+    "name", ["", "   ", "x" * 101, "a\nb", "a\0", "ü", "a:b", "a\\b", "<a>", "a\t", "é" * 3]
+)
+async def test_a_bad_name_is_refused_and_makes_nothing(registry: Registry, name: str) -> None:
+    with pytest.raises(BadRequest, match="Choose another name") as refusal:
+        registry.submit("", name, CodeRequest("x"), 5)
+    assert "\n" not in str(refusal.value)
+    assert len(str(refusal.value)) < 200
+    assert registry.sessions("") == []
+    with pytest.raises(BadRequest):
+        registry.find("", name)
+
+
+async def test_names_of_every_allowed_kind(registry: Registry) -> None:
+    for name in ("Az09 ._/-", "x" * 100, "-", "..", "/"):
+        run = registry.submit("", name, CodeRequest("x"), 5)
+        assert (await run.result()).session == name
+        assert registry.find("", name) is run.session
