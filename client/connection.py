@@ -7,6 +7,7 @@ thread waits at a prompt.
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator
@@ -27,7 +28,7 @@ _TICK = 0.5
 #: Seconds for a stopped run's result to arrive, and for what is given up to end.
 _RESULT, _END = 2.0, 10.0
 #: What progress says of a run that has not begun.
-WAITING = "waiting for its turn"
+WAITING = re.compile(r"waiting for its turn; \d+ s")
 
 
 class Connection:
@@ -84,7 +85,7 @@ class Connection:
 
         def report(seconds: float, message: str) -> None:
             nonlocal waits
-            waits = message.startswith(WAITING)
+            waits = WAITING.fullmatch(message) is not None
             on_progress(seconds, message)
 
         async def stop() -> None:

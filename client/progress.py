@@ -56,8 +56,9 @@ class Progress:
     def report(self, seconds: float, message: str) -> None:
         """Take a run's progress: seconds so far and new lines of output, or words on its state."""
         with self._lock:
-            self._status = WAITING if message.startswith(WAITING) else ""
-            if not self._status and not _HEARTBEAT.fullmatch(message):
+            waits = WAITING.fullmatch(message)
+            self._status = message.partition(";")[0] if waits else ""
+            if not waits and not _HEARTBEAT.fullmatch(message):
                 for line in message.splitlines():
                     self._lines.append("".join(c if c.isprintable() else " " for c in line))
             self._show()

@@ -102,8 +102,8 @@ def _show_blocks(blocks: list[Any], images: Path, run: str, hush: bool) -> tuple
         following = blocks[index + 1] if index + 1 < len(blocks) else None
         kind = getattr(block, "type", "")
         if kind == "text" and getattr(following, "type", "") == "image":
-            if _CAPTION.fullmatch(block.text):
-                caption = block.text
+            if _CAPTION.fullmatch(words := block.text.strip()):
+                caption = words
                 continue
         if kind == "image":
             number += 1

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 MAX_PIXELS = 1568
 #: Bytes of an image that are sent.
 MAX_BYTES = 500_000
-#: Pixels that are not even unpacked to make fewer of them.
-_TOO_MANY = 80_000_000
+#: Pixels that are not even unpacked to make fewer of them: each takes 4 bytes of memory.
+_TOO_MANY = 20_000_000
 _FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/gif": "GIF", "image/webp": "WEBP"}
 
 
@@ -77,8 +77,10 @@ def _fitted(mime: str, raw: bytes) -> tuple[str, bytes, tuple[int, int]]:
             return mime, raw, image.size
         if image.size[0] * image.size[1] > _TOO_MANY:
             return mime, b"", image.size
-        small = image.convert("RGBA")
-    small.thumbnail((MAX_PIXELS, MAX_PIXELS))
+        # Of a palette's numbers no mean can be taken.
+        small = image.convert("RGBA") if image.mode in ("P", "1") else image
+        small.thumbnail((MAX_PIXELS, MAX_PIXELS))
+        small = small.convert("RGBA")
     mime, raw = "image/png", _saved(small, "PNG")
     if len(raw) > MAX_BYTES:
         on_white = pil.new("RGB", small.size, "white")

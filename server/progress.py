@@ -9,7 +9,7 @@ from fastmcp import Context
 
 from kernels.result import RunResult
 from kernels.session import Run
-from server.render import sendable, strip_ansi
+from server.render import clean
 
 #: Seconds between two notifications when there are new lines, and the most without any.
 _NEWS, _HEARTBEAT = 1.0, 5.0
@@ -27,7 +27,7 @@ async def follow(ctx: Context, run: Run) -> RunResult:
             if done:
                 return await run.result()
             now = time.monotonic()
-            news = sendable(strip_ansi(run.take_news())).strip("\n")
+            news = clean(run.take_news()).strip("\n")
             if news or now - said >= _HEARTBEAT - _NEWS:
                 said = now
                 waiting = "" if run.execution else "waiting for its turn; "

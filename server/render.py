@@ -25,16 +25,18 @@ MAX_TEXT = 20_000
 MAX_BYTES = 900_000
 META_KEY = "rmi-agent/run"
 #: A character of text takes at most 6 bytes in JSON; the facts take what is then left.
-_IMAGE_BYTES = MAX_BYTES - 6 * MAX_TEXT - 30_000
+_IMAGE_BYTES = MAX_BYTES - 6 * MAX_TEXT - 60_000
 _MAX_IMAGES = 20
 #: Characters of an error's message among the facts, and of an explanation.
 _VALUE, _EXPLANATION = 2_000, 4_000
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
 
 
-def strip_ansi(text: str) -> str:
-    """`text` without the escape sequences that colour it or move a cursor."""
-    return _ANSI.sub("", text) if "\x1b" in text else text
+def clean(text: str) -> str:
+    """`text` without the escape sequences that colour it or move a cursor, and with escapes for
+    lone surrogates, which cannot be sent."""
+    text = _ANSI.sub("", text) if "\x1b" in text else text
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def tool_result(result: RunResult) -> ToolResult:
@@ -75,14 +77,14 @@ def facts(result: RunResult, truncated: bool) -> dict[str, Any]:
 
 def _error(error: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        name: sendable(value[:_VALUE]) if isinstance(value, str) else value
+        name: clean(value[:_VALUE]) if isinstance(value, str) else value
         for name, value in error.items()
     }
 
 
 def _content(result: RunResult) -> tuple[list[ContentBlock], bool]:
     """The blocks before the line of facts, and whether something was left out."""
-    explanation = result.explanation
+    explanation = clean(result.explanation)
     if len(explanation) > _EXPLANATION:
         explanation = explanation[:_EXPLANATION] + "…"
     pictures = _pictures(result.outputs)
@@ -113,7 +115,7 @@ def _pictures(outputs: Iterable[Output]) -> dict[int, _Picture]:
         image = from_bundle(output.data) if isinstance(output, Display) else None
         if image is None:
             continue
-        label = f"[image {len(found) + 1}: {image.words}"
+        label = f"[image {len(found) + 1}: {clean(image.words)}"
         if image.data and len(image.data) <= left and len(found) < _MAX_IMAGES:
             left -= len(image.data)
             found[id(output)] = _Picture(f"{label}]", image)
@@ -127,20 +129,20 @@ def _write(log: Log, result: RunResult, pictures: Mapping[int, _Picture]) -> Non
     marked = _Marked(log)
     if result.late.strip():
         marked.line("[from a thread of an earlier run]")
-        marked.line(strip_ansi(result.late))
+        marked.line(clean(result.late))
         marked.line("[this run]")
     for output in result.outputs:
         match output:
             case Text(stream, text):
-                marked.write(strip_ansi(text), stream)
+                marked.write(clean(text), stream)
             case Error(_, _, traceback):
-                marked.write(_ended(strip_ansi(traceback)), "stderr")
+                marked.write(_ended(clean(traceback)), "stderr")
             case Display():
                 picture = pictures.get(id(output))
                 if picture is not None and picture.image is not None:
                     marked.place(output)
                 elif words := picture.label if picture is not None else _words(output):
-                    marked.line(words)
+                    marked.line(clean(words))
             case Omitted():
                 log.add(Slot(output))
 
@@ -233,7 +235,7 @@ def _words(display: Display) -> str:
     data = display.data
     for mime in ("text/markdown", "text/latex", "text/plain"):
         if isinstance(data.get(mime), str) and data[mime]:
-            return strip_ansi(data[mime])
+            return str(data[mime])
     if "application/json" in data:
         return json.dumps(data["application/json"], ensure_ascii=False, separators=(",", ":"))
     if isinstance(data.get("text/html"), str):
@@ -242,10 +244,5 @@ def _words(display: Display) -> str:
     return f"[a display that cannot be shown here: {', '.join(data)}]" if data else ""
 
 
-def sendable(text: str) -> str:
-    """Lone surrogates cannot be sent; they are shown as escapes."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
 def _text(text: str) -> TextContent:
-    return TextContent(type="text", text=sendable(text))
+    return TextContent(type="text", text=text)

@@ -24,6 +24,29 @@ print("gone on")
 sys.exit(3)
 """
 
+#: A server in whose session something else runs.
+BUSY = """
+import asyncio
+from pathlib import Path
+from fastmcp import Context, FastMCP
+
+mcp = FastMCP("busy")
+
+@mcp.tool
+async def run_python(ctx: Context, file_name: str) -> str:
+    try:
+        await ctx.report_progress(5.0, message="waiting for its turn; 5 s")
+        await asyncio.sleep(60)
+    finally:
+        Path(__file__).with_name("ended").touch()
+
+@mcp.tool
+async def stop_run(session: str) -> str:
+    Path(__file__).with_name("stopped").touch()
+
+mcp.run(show_banner=False)
+"""
+
 
 def test_progress_is_shown_while_it_runs_and_is_gone_afterwards(command: Command):
     command.write("waits.py", WAITS)
@@ -120,6 +143,16 @@ class TestCtrlC:
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=30)
         assert (process.returncode, out, err) == (130, "", "")
+
+    def test_while_it_waits_for_its_turn_stops_no_other_run(self, command: Command):
+        script = command.write("busy.py", BUSY)
+        with command.on_terminal("--server", str(script), "run", "waits.py") as terminal:
+            terminal.expect("waits.py · ")
+            terminal.expect("waiting for its turn")
+            terminal.interrupt()
+            assert terminal.end() == 130
+        until((command.projects / "ended").exists)
+        assert not (command.projects / "stopped").exists()
 
     def test_while_it_connects_leaves_at_once(self, command: Command):
         started = command.projects / "started"

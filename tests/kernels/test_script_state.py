@@ -89,8 +89,8 @@ async def test_functions_of_another_script_stay_usable(bench: Bench) -> None:
 async def test_a_variable_named_like_a_builtin_does_not_break_the_next_script(bench: Bench) -> None:
     """`sum = 0` is what beginners write; the session keeps it."""
     await bench.run("sum = 5; list = [1]; input = 'x'; id = 7")
-    assert await bench.text("print(sum([1, 2]), list('ab'), id is not 7)", name="b.py") == (
-        "3 ['a', 'b'] True\n"
+    assert await bench.text("print(sum([1, 2]), list('ab'), id)", name="b.py") == (
+        "3 ['a', 'b'] <built-in function id>\n"
     )
     assert await bench.shown("sum, list, input, id") == "(5, [1], 'x', 7)"
     await bench.run("sum = 6", name="b.py")
@@ -120,7 +120,7 @@ async def test_objects_of_a_former_run_keep_their_class(bench: Bench) -> None:
 
 async def test_ipythons_own_names_come_back(bench: Bench) -> None:
     await bench.cell("41 + 1")
-    await bench.run("_ = 5" if False else "x = 1")
+    await bench.run("x = 1")
     assert await bench.shown("_ + 1, callable(get_ipython), isinstance(Out, dict)") == (
         "(43, True, True)"
     )

@@ -19,7 +19,7 @@ from mcp_types import ContentBlock, ImageContent, TextContent
 from kernels.outputs import Display, Error, Omitted, Output, Text
 from kernels.result import RunResult, State, Status
 from server import images, render
-from server.render import MAX_BYTES, MAX_TEXT, META_KEY, facts_line, strip_ansi, tool_result
+from server.render import MAX_BYTES, MAX_TEXT, META_KEY, clean, facts_line, tool_result
 
 
 def result(*outputs: Output, **facts: Any) -> RunResult:
@@ -97,7 +97,7 @@ class TestText:
 
     def test_colours_are_taken_out(self) -> None:
         colours = "\x1b[1;31mred\x1b[0m \x1b]8;;http://x\x1b\\link\x1b]8;;\x07 \x1b[2K\x1b(B"
-        assert strip_ansi(colours[:-3]) == "red link "
+        assert clean(colours[:-3]) == "red link "
         assert text(Text("stdout", "\x1b[31ma\x1b[0m")) == "a"
         assert text(plain("\x1b[31ma\x1b[0m")) == "a\n"
         assert text(Error("E", "", "\x1b[31ma\x1b[0m")) == "[stderr]\na\n"
@@ -106,7 +106,7 @@ class TestText:
         "hostile", ["\x1b[" + "1;" * 50_000, "\x1b]" * 50_000, "\x1b" * 99_999]
     )
     def test_colours_that_are_none_take_no_time(self, hostile: str) -> None:
-        strip_ansi(hostile)
+        clean(hostile)
 
     def test_lone_surrogates_are_shown_as_escapes(self) -> None:
         content = tool_result(result(plain("a\ud800b"), error={"value": "\udfff"}))
@@ -220,12 +220,12 @@ class TestImages:
         assert meta(figure(raw))["truncated"] is True
 
     def test_more_than_fit_are_left_out_with_their_descriptions(self) -> None:
-        content = blocks(*[figure(png(300, 300, noise=True)) for _ in range(5)])
+        content = blocks(*[figure(png(250, 250, noise=True)) for _ in range(5)])
         shown = [block for block in content if isinstance(block, ImageContent)]
         words = "".join(block.text for block in content if isinstance(block, TextContent))
         assert len(shown) == 2
         assert words.count("left out, no room in this result") == 3
-        assert "[image 5: PNG 300 × 300" in words
+        assert "[image 5: PNG 250 × 250" in words
 
     def test_not_more_than_twenty(self) -> None:
         content = blocks(*[figure(png(4, 4)) for _ in range(50)])
@@ -304,6 +304,7 @@ class TestTheBudget:
             [Error("E", "v", "x" * 100_000)],
             [Text("stdout", "\0" * 200_000)],
             [Text("stdout", "€" * 200_000)],
+            [Text("stdout", "\ud800" * 19_000)],
             [figure(png(300, 300, noise=True)) for _ in range(100)],
             [o for n in range(500) for o in (Text("stderr", "x" * 99), figure(png(4, 4)))],
             [Display({"text/html": "<p>x</p>\n" * 90_000}, {})],
