@@ -14,7 +14,7 @@ from kernels.execution import Execution, Request, note_late, tells_death
 from kernels.kernel import Exit, Kernel, Message
 from kernels.result import RunResult, State, Status, explain_exit
 from kernels.textlog import Log
-from kernels.verdict import End, judge, outcome_of
+from kernels.verdict import KEPT, End, judge, outcome_of
 
 #: Seconds that a kernel has to run its atexit handlers.
 _EXIT_GRACE = 1.0
@@ -205,6 +205,9 @@ class Session:
         verdict = judge(end, run.timeout, self._policy.keep_after_timeout)
         notes = dict.fromkeys((*self._news, *verdict.notes))
         lost = self._lost or verdict.lost
+        if lost:
+            # This run's are kept perhaps, but not those of the runs before it.
+            notes.pop(KEPT, None)
         self._news, self._lost = [], False
         if verdict.lost and not self._ends:
             await self._end_kernel()

@@ -11,6 +11,9 @@ from kernels.kernel import Exit
 from kernels.outputs import Error
 from kernels.result import Status, crash_trace, explain_exit
 
+#: The note of a run that was ended and took nothing with it.
+KEPT = "the session's variables are kept"
+
 
 @dataclass(frozen=True)
 class End:
@@ -65,7 +68,7 @@ def judge(end: End, timeout: float, keep_after_timeout: bool) -> Verdict:
         exit_code=end.outcome.get("exit_code") if stopped and end.obeyed else None,
         notes=(
             "stopped" if stopped else f"timed out after {timeout:g} s",
-            "the session's variables are kept" if kept else gone,
+            KEPT if kept else gone,
         ),
         explanation=explanation,
     )

@@ -13,6 +13,7 @@ from server.render import clean
 
 #: Seconds between two notifications when there are new lines, and the most without any.
 _NEWS, _HEARTBEAT = 1.0, 5.0
+_WAITING = "waiting for its turn; {:.0f} s"
 
 
 async def follow(ctx: Context, run: Run) -> RunResult:
@@ -22,6 +23,9 @@ async def follow(ctx: Context, run: Run) -> RunResult:
     """
     begun = said = time.monotonic()
     try:
+        if run in run.session.runs[1:]:
+            # At once, so that the caller knows whose run it is that goes on.
+            await ctx.report_progress(0, message=_WAITING.format(0))
         while True:
             done, _ = await asyncio.wait({run.done}, timeout=_NEWS)
             if done:
@@ -30,8 +34,8 @@ async def follow(ctx: Context, run: Run) -> RunResult:
             news = clean(run.take_news()).strip("\n")
             if news or now - said >= _HEARTBEAT - _NEWS:
                 said = now
-                waiting = "" if run.execution else "waiting for its turn; "
-                message = news or f"{waiting}{now - begun:.0f} s"
+                words = "{:.0f} s" if run.execution else _WAITING
+                message = news or words.format(now - begun)
                 await ctx.report_progress(round(now - begun, 3), message=message)
     finally:
         if not run.done.done():

@@ -9,7 +9,7 @@ import sys
 from typing import Any, Callable, Dict, Iterator
 
 from .failures import Outcome, describe, exit_outcome, format_traceback, trim
-from .interrupts import interruptible
+from .signals import interruptible
 
 
 class Cells:
@@ -33,14 +33,27 @@ class Cells:
         return reply
 
     @contextlib.contextmanager
+    def tracebacks_on_stderr(self) -> Iterator[None]:
+        """While a script runs: what IPython reports itself, as of an object that it cannot show."""
+
+        def show(*args: Any, **kwargs: Any) -> None:
+            error = _error_of(args, kwargs)
+            if error is not None:
+                sys.stderr.write(format_traceback(error, trim(error)))
+
+        self._shell.showtraceback = show
+        try:
+            yield
+        finally:
+            del self._shell.showtraceback
+
+    @contextlib.contextmanager
     def _replacing_run(self, plain: bool) -> Iterator[None]:
-        methods: Dict[str, Any] = {"run_code": self._run_code}
+        methods: Dict[str, Any] = {"run_ast_nodes": self._run_statements}
         if plain:
+            methods["run_code"] = self._run_code
             for name in ("showtraceback", "showsyntaxerror", "showindentationerror"):
                 methods[name] = self._show_traceback
-        else:
-            original = self._shell.run_code
-            methods["run_code"] = self._watched(original)
         self._shell.__dict__.update(methods)
         try:
             yield
@@ -48,14 +61,12 @@ class Cells:
             for name in methods:
                 self._shell.__dict__.pop(name, None)
 
-    def _watched(self, run_code: Callable[..., Any]) -> Callable[..., Any]:
-        async def run(*args: Any, **kwargs: Any) -> Any:
-            failed = await run_code(*args, **kwargs)
-            if os.getpid() != self._pid:
-                self._leave_fork(int(bool(failed)))
-            return failed
-
-        return run
+    async def _run_statements(self, *args: Any, **kwargs: Any) -> Any:
+        failed = await type(self._shell).run_ast_nodes(self._shell, *args, **kwargs)
+        if os.getpid() != self._pid:
+            # A fork in the cell that ran to its end: it must not become a second kernel.
+            self._leave_fork(int(bool(failed)))
+        return failed
 
     async def _run_code(self, code: Any, result: Any = None, *, async_: bool = False) -> bool:
         namespace = self._shell.user_ns
@@ -67,26 +78,27 @@ class Cells:
                 exec(code, namespace)
         except BaseException as error:
             failure = error
-        if os.getpid() != self._pid:
-            self._leave_fork(self._code_in_fork(failure))
+        finally:
+            # Before any other call, of which a tracing function would be told.
+            sys.settrace(None)
+            sys.setprofile(None)
         if failure is not None:
+            if os.getpid() != self._pid:
+                self._leave_fork(self._code_in_fork(failure))
             if result is not None:
                 result.error_in_exec = failure
             self._show(failure)
         return failure is not None
 
     @staticmethod
-    def _code_in_fork(failure: Any) -> int:
-        if failure is None:
-            return 0
+    def _code_in_fork(failure: BaseException) -> int:
         if isinstance(failure, SystemExit):
             return int(exit_outcome(failure)["exit_code"])
         sys.stderr.write(format_traceback(failure, trim(failure)))
         return 1
 
     def _show_traceback(self, *args: Any, **kwargs: Any) -> None:
-        given = args[0] if args else kwargs.get("exc_tuple")
-        error = given[1] if isinstance(given, tuple) else sys.exc_info()[1]
+        error = _error_of(args, kwargs)
         if error is not None:
             self._show(error)
 
@@ -109,6 +121,12 @@ class Cells:
         code = 130 if type(error) is KeyboardInterrupt else 1
         self._outcome = {"exit_code": code, "error": facts}
         self._shell._showtraceback(type(error), facts["value"], [text])
+
+
+def _error_of(args: Any, kwargs: Any) -> Any:
+    """The exception that `showtraceback(*args, **kwargs)` is about."""
+    given = args[0] if args else kwargs.get("exc_tuple")
+    return given[1] if isinstance(given, tuple) else sys.exc_info()[1]
 
 
 def _only_parsing(trace: Any) -> bool:

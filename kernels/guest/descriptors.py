@@ -113,21 +113,21 @@ class Stdin:
     """Standard input of one run. At its end, and when none was given, it is at its end at once."""
 
     def __init__(self, text: str) -> None:
+        # First, because a file must not get the number 0 itself, where a program has closed it.
+        _empty_stdin()
         if text:
             with tempfile.TemporaryFile() as file:
                 file.write(text.encode("utf-8", "surrogateescape"))
                 file.flush()
                 file.seek(0)
                 os.dup2(file.fileno(), 0)
-        else:
-            _empty_stdin()
         self._given = bool(text)
         raw = io.FileIO(0, closefd=False)
-        raw.name = "<stdin>"  # type: ignore[misc]
+        raw.name = "<stdin>"
         newline = None if os.name == "nt" else "\n"
         stream: Any = io.TextIOWrapper(io.BufferedReader(raw), "utf-8", newline=newline)
         stream.mode = "r"
-        sys.stdin = sys.__stdin__ = stream
+        sys.stdin = sys.__stdin__ = stream  # type: ignore[misc]
 
     def close(self) -> None:
         """Nothing of it is left for the next run."""

@@ -182,5 +182,5 @@ def end_stacks_at_the_program() -> None:
         found = getouterframes(frame, context)
         return list(itertools.takewhile(lambda info: not _is_own(info.frame), found))
 
-    traceback.walk_stack = walk_to_the_program
+    traceback.walk_stack = walk_to_the_program  # type: ignore[assignment]
     inspect.getouterframes = outer_to_the_program

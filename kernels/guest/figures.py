@@ -70,7 +70,7 @@ class Figures(importlib.abc.MetaPathFinder):
         if helpers is None or not helpers.Gcf.get_all_fig_managers():
             return
         try:
-            from matplotlib_inline import backend_inline  # type: ignore[import-untyped]
+            from matplotlib_inline import backend_inline
 
             # So far nobody has, when the program asked for another backend.
             backend_inline.configure_inline_support(self._shell, _INLINE)

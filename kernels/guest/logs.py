@@ -10,12 +10,39 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import weakref
-from typing import Any, Callable, Dict, Iterator, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Set
 
-from .program import by_an_import
+from .program import importing
 
-_PRISTINE: Tuple[Any, ...] = ((), logging.NOTSET, True, False, ())
+
+class _State:
+    """How a logger is configured."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self.handlers, self.filters = list(logger.handlers), list(logger.filters)
+        self.level = logger.level
+        self.switches = logger.propagate, logger.disabled
+
+    def apply(self, logger: logging.Logger) -> None:
+        """Configure the logger so; handlers that go are closed."""
+        going = [handler for handler in logger.handlers if handler not in self.handlers]
+        logger.handlers[:], logger.filters[:] = self.handlers, self.filters
+        logger.level = self.level
+        logger.propagate, logger.disabled = self.switches
+        for handler in going:
+            with contextlib.suppress(Exception):
+                handler.flush()
+                handler.close()
+
+
+class _Import:
+    """What the import of the user's or the library's modules has set up on one logger."""
+
+    def __init__(self) -> None:
+        self.handlers: Dict[logging.Handler, str] = {}
+        self.level = logging.NOTSET
+        #: The module that set the level.
+        self.module = ""
 
 
 class Logs:
@@ -23,62 +50,67 @@ class Logs:
 
     def __init__(self, namespace: Dict[str, Any]) -> None:
         self._namespace = namespace
-        #: Loggers that an import has configured.
-        self._imported: weakref.WeakSet[logging.Logger] = weakref.WeakSet()
+        self._imports: Dict[logging.Logger, _Import] = {}
+        #: Loggers that the running script's imports have configured.
+        self._touched: Set[logging.Logger] = set()
         for name in ("addHandler", "setLevel"):
             setattr(logging.Logger, name, self._watched(getattr(logging.Logger, name)))
 
     def _watched(self, method: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(method)
         def configure(logger: logging.Logger, *args: Any, **kwargs: Any) -> None:
+            known = set(logger.handlers)
             method(logger, *args, **kwargs)
-            if by_an_import(self._namespace):
-                self._imported.add(logger)
+            module = importing(self._namespace)
+            if module:
+                made = self._imports.setdefault(logger, _Import())
+                made.handlers.update((h, module) for h in logger.handlers if h not in known)
+                made.level, made.module = logger.level, module
+                self._touched.add(logger)
 
         return configure
+
+    def forget(self, modules: Set[str]) -> None:
+        """Undo what the import of these modules has set up, because they are imported again."""
+        for logger, made in list(self._imports.items()):
+            state = _State(logger)
+            state.handlers = [h for h in state.handlers if made.handlers.get(h) not in modules]
+            if made.module in modules:
+                state.level = logging.NOTSET
+            state.apply(logger)
+            made.handlers = {h: m for h, m in made.handlers.items() if m not in modules}
+            if not made.handlers:
+                del self._imports[logger]
 
     @contextlib.contextmanager
     def __call__(self) -> Iterator[None]:
         manager = logging.root.manager
-        saved = {logger: _configuration(logger) for logger in _loggers()}
+        saved = {logger: _State(logger) for logger in _loggers()}
         disabled, raising = manager.disable, logging.raiseExceptions
         manager.disable, logging.raiseExceptions = logging.NOTSET, True
+        self._touched.clear()
         try:
             yield
         finally:
             manager.disable, logging.raiseExceptions = disabled, raising
             logging.captureWarnings(False)
-            known = {handler for configuration in saved.values() for handler in configuration[0]}
+            pristine = _State(logging.Logger(""))
             for logger in _loggers():
-                if logger not in self._imported:
-                    self._restore(logger, saved.get(logger, _PRISTINE), known)
+                self._restore(logger, saved.get(logger, pristine))
             manager._clear_cache()  # type: ignore[attr-defined]
 
-    def _restore(self, logger: logging.Logger, saved: Tuple[Any, ...], known: Any) -> None:
-        current = _configuration(logger)
-        if current == saved:
-            return
-        handlers, logger.level, logger.propagate, logger.disabled, filters = saved
-        logger.handlers[:], logger.filters[:] = handlers, filters
-        for handler in current[0]:
-            if handler not in known:
-                with contextlib.suppress(Exception):
-                    handler.flush()
-                    handler.close()
+    def _restore(self, logger: logging.Logger, saved: _State) -> None:
+        state = _State(logger)
+        made = self._imports.get(logger) or _Import()
+        state.handlers = [h for h in state.handlers if h in saved.handlers or h in made.handlers]
+        state.handlers += [h for h in saved.handlers if h not in state.handlers]
+        if logger in self._touched:
+            state.level = made.level
+        else:
+            state.level, state.filters, state.switches = saved.level, saved.filters, saved.switches
+        state.apply(logger)
 
 
-def _loggers() -> Iterator[logging.Logger]:
-    yield logging.root
-    for logger in list(logging.root.manager.loggerDict.values()):
-        if isinstance(logger, logging.Logger):
-            yield logger
-
-
-def _configuration(logger: logging.Logger) -> Tuple[Any, ...]:
-    return (
-        tuple(logger.handlers),
-        logger.level,
-        logger.propagate,
-        logger.disabled,
-        tuple(logger.filters),
-    )
+def _loggers() -> List[logging.Logger]:
+    named = list(logging.root.manager.loggerDict.values())
+    return [logging.root, *(one for one in named if isinstance(one, logging.Logger))]

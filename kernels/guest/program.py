@@ -15,11 +15,10 @@ import importlib.machinery
 import itertools
 import locale
 import os
-import signal
 import sys
 import threading
 import warnings
-from typing import Any, Callable, Dict, Iterator, List, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Set, Tuple
 
 _ABSENT: Any = object()
 
@@ -28,14 +27,15 @@ _SYS = ("argv", "orig_argv", "excepthook", "displayhook", "unraisablehook", "bre
         "tracebacklimit", "dont_write_bytecode", "ps1", "ps2")  # fmt: skip
 
 
-def by_an_import(namespace: Dict[str, Any]) -> bool:
-    """Whether the calling code runs because a module is being imported, not the script itself."""
+def importing(namespace: Dict[str, Any]) -> str:
+    """The name of the module whose import has called the caller's caller; "" if it is a script."""
     frame = sys._getframe(2)
     while frame is not None:
         if frame.f_code.co_name == "<module>":
-            return frame.f_globals is not namespace
+            own = frame.f_globals is namespace
+            return "" if own else str(frame.f_globals.get("__name__", ""))
         frame = frame.f_back  # type: ignore[assignment]
-    return False
+    return ""
 
 
 @contextlib.contextmanager
@@ -43,7 +43,7 @@ def interpreter(path: str, argv: List[str]) -> Iterator[None]:
     """Arguments, import path, working directory, hooks, limits."""
     folder, name = os.path.split(path)
     saved = [(attribute, getattr(sys, attribute, _ABSENT)) for attribute in _SYS]
-    saved_path, limit = list(sys.path), sys.getrecursionlimit()
+    search, entries, limit = sys.path, list(sys.path), sys.getrecursionlimit()
     digits = getattr(sys, "get_int_max_str_digits", int)()
     in_threads = _thread_hooks()
     cwd = _getcwd() or folder
@@ -51,7 +51,7 @@ def interpreter(path: str, argv: List[str]) -> Iterator[None]:
     os.umask(mask)
     collecting = gc.isenabled()
     sys.argv = [name, *argv]
-    sys.orig_argv = [sys.executable, name, *argv]  # type: ignore[misc]
+    sys.orig_argv = [sys.executable, name, *argv]
     sys.path[:] = [folder, *(entry for entry in sys.path if entry)]
     sys.excepthook, sys.displayhook = sys.__excepthook__, sys.__displayhook__
     sys.unraisablehook, sys.breakpointhook = sys.__unraisablehook__, sys.__breakpointhook__
@@ -64,10 +64,11 @@ def interpreter(path: str, argv: List[str]) -> Iterator[None]:
                 setattr(sys, attribute, value)
             elif hasattr(sys, attribute):
                 delattr(sys, attribute)
-        sys.path[:] = saved_path
+        sys.path = search
+        sys.path[:] = entries
         sys.setrecursionlimit(limit)
         if digits:
-            sys.set_int_max_str_digits(digits)  # type: ignore[attr-defined]
+            sys.set_int_max_str_digits(digits)
         for attribute, value in in_threads:
             setattr(threading, attribute, value)
         with contextlib.suppress(OSError):
@@ -109,40 +110,6 @@ def stack_depth() -> int:
         depth, frame = depth + 1, frame.f_back  # type: ignore[assignment]
     # C functions count, too, before Python 3.12: those that run a task's step and the script.
     return depth + 3 if sys.version_info < (3, 12) else depth
-
-
-@contextlib.contextmanager
-def signals() -> Iterator[None]:
-    """Signal handlers and timers. That of SIGINT is the caller's affair."""
-    handlers = [(n, _getsignal(n)) for n in _SIGNALS]
-    blocked = _mask(signal.SIG_BLOCK, ())
-    try:
-        yield
-    finally:
-        for timer in _TIMERS:
-            signal.setitimer(timer, 0)
-        for number, handler in handlers:
-            if handler is not None and _getsignal(number) is not handler:
-                signal.signal(number, handler)
-        _mask(signal.SIG_SETMASK, blocked)
-
-
-def _mask(how: int, numbers: Any) -> Any:
-    return signal.pthread_sigmask(how, numbers) if hasattr(signal, "pthread_sigmask") else ()
-
-
-try:
-    # Without the enum lookups of `signal.getsignal`, for sixty signals each time.
-    from _signal import getsignal as _getsignal  # type: ignore[import-not-found]
-except ImportError:
-    _getsignal = signal.getsignal
-_SIGNALS = [n for n in signal.valid_signals() if n not in (
-    signal.SIGINT, getattr(signal, "SIGKILL", 0), getattr(signal, "SIGSTOP", 0))]  # fmt: skip
-_TIMERS = [
-    getattr(signal, name)
-    for name in ("ITIMER_REAL", "ITIMER_VIRTUAL", "ITIMER_PROF")
-    if hasattr(signal, name)
-]
 
 
 @contextlib.contextmanager
@@ -206,35 +173,43 @@ class Filters:
 
     def __init__(self, namespace: Dict[str, Any], pristine: List[Any]) -> None:
         self._namespace, self._pristine = namespace, pristine
-        self._imported: List[Any] = []
+        #: (filter, the module that added it)
+        self._imported: List[Tuple[Any, str]] = []
         for name in ("filterwarnings", "simplefilter"):
             setattr(warnings, name, self._watched(getattr(warnings, name)))
 
     def _watched(self, function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
         def add(*args: Any, **kwargs: Any) -> None:
-            before = {id(one) for one in warnings.filters}
+            known = {id(one) for one in warnings.filters}
             function(*args, **kwargs)
-            if by_an_import(self._namespace):
-                self._imported += [f for f in warnings.filters if id(f) not in before]
+            module = importing(self._namespace)
+            if module:
+                new = [(one, module) for one in warnings.filters if id(one) not in known]
+                self._imported = new + self._imported
 
         return add
+
+    def forget(self, modules: Set[str]) -> None:
+        """Undo what the import of these modules has added, because they are imported again."""
+        gone = {id(one) for one, module in self._imported if module in modules}
+        self._imported = [pair for pair in self._imported if id(pair[0]) not in gone]
+        warnings.filters = [one for one in warnings.filters if id(one) not in gone]
 
     @contextlib.contextmanager
     def __call__(self) -> Iterator[None]:
         saved, shows = warnings.filters, (warnings.showwarning, warnings.formatwarning)
-        warnings.filters = [*self._imported, *self._pristine]
+        warnings.filters = [*(one for one, _ in self._imported), *self._pristine]
         warnings.onceregistry.clear()  # type: ignore[attr-defined]
         _forget_what_was_warned()
         try:
             yield
         finally:
             # What an import added for a moment only is no longer there.
-            left = {id(one) for one in warnings.filters}
-            self._imported = [f for f in self._imported if id(f) in left]
-            known = {id(one) for one in saved}
-            saved = [*(f for f in self._imported if id(f) not in known), *saved]
-            warnings.filters = saved
+            left, known = ({id(one) for one in each} for each in (warnings.filters, saved))
+            self._imported = [pair for pair in self._imported if id(pair[0]) in left]
+            new = [one for one, _ in self._imported if id(one) not in known]
+            warnings.filters = [*new, *saved]
             warnings.showwarning, warnings.formatwarning = shows
             _forget_what_was_warned()
 
@@ -271,7 +246,7 @@ def _stop_forkserver() -> None:
     """It has read a script's file when it started, and would give that to new processes."""
     module: Any = sys.modules.get("multiprocessing.forkserver")
     if module is not None:
-        children = sys.modules["multiprocessing.process"]._children  # type: ignore[attr-defined]
+        children = sys.modules["multiprocessing.process"]._children
         # It ends when the last process of its own has.
         if not any("forkserver" in type(child._popen).__module__ for child in children):
             module._forkserver._stop()

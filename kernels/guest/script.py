@@ -11,15 +11,15 @@ import contextlib
 import contextvars
 import sys
 import types
-from typing import Any, Callable, ContextManager, Dict, List, Optional
+from typing import Any, Callable, ContextManager, Dict, List, Optional, Set
 
 from . import program
 from .discovery import definitions, foreign
 from .endings import Fork, OpenFiles
 from .failures import Outcome, describe, exit_outcome, report
-from .interrupts import interruptible
 from .logs import Logs
 from .loops import as_in_a_program
+from .signals import Signals, interruptible
 from .source import compile_script, read_by_python, remember
 from .threads import Offspring
 from .workspace import Workspace
@@ -36,19 +36,24 @@ class Scripts:
     def __init__(
         self,
         namespace: Dict[str, Any],
-        workspace: Workspace,
         offspring: Offspring,
         fork: Fork,
+        signals: Signals,
         filters: List[Any],
     ) -> None:
         self._namespace = namespace
-        self._workspace = workspace
         self._offspring = offspring
         self._fork = fork
+        self._signals = signals
         self._filters = program.Filters(namespace, filters)
         self._logs = Logs(namespace)
+        self.workspace = Workspace(self._forget)
         self._files = OpenFiles()
         self._defined: Dict[str, Dict[str, Any]] = {}
+
+    def _forget(self, modules: Set[str]) -> None:
+        self._filters.forget(modules)
+        self._logs.forget(modules)
 
     def run(
         self,
@@ -66,13 +71,14 @@ class Scripts:
         """
         with contextlib.ExitStack() as stack:
             for part in (
-                program.signals(),
+                self._signals.script(),
                 program.interpreter(path, argv),
                 program.names(self._namespace, path),
+                # Before what imports have set up is looked at: it forgets some of them.
+                self.workspace.script(path),
                 self._filters(),
                 self._logs(),
                 program.libraries(),
-                self._workspace.script(path),
                 as_in_a_program(),
                 around,
             ):

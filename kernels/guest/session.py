@@ -27,12 +27,11 @@ from .discovery import Main
 from .endings import Fork
 from .failures import describe, end_stacks_at_the_program
 from .figures import Figures
-from .interrupts import ignore_by_default, interruptible
 from .loops import let_cells_call_run
 from .script import Scripts
+from .signals import Signals, interruptible
 from .streams import Outlet, Stream, make_packable
 from .threads import Offspring
-from .workspace import Workspace
 
 
 class Guest:
@@ -56,19 +55,20 @@ class Guest:
         self._kernel, self._shell = kernel, shell
         make_packable(kernel.session)
         self._outlet = outlet = Outlet(kernel.session, kernel.iopub_thread, ring)
-        self._reader = FdReader(self._write_bytes, pipes, lifeline) if pipes and lifeline else None
+        self._reader = None
+        if pipes and lifeline:
+            self._reader = FdReader(self._write_bytes, pipes, lifeline)
+            outlet.catch_up = self._reader.catch_up
         self._stdout, self._stderr = self._new_streams()
         self._main = shell.user_module
         self._main.__class__ = Main
         self._cwd = os.getcwd()
-        self._workspace = Workspace()
+        self._signals = Signals(kernel)
         offspring, fork = Offspring(outlet), Fork()
-        self._scripts = Scripts(shell.user_ns, self._workspace, offspring, fork, filters)
+        self._scripts = Scripts(shell.user_ns, offspring, fork, self._signals, filters)
         self._figures = Figures(shell)
         self._cells = Cells(shell, kernel.do_execute, lambda code: fork.leave(code, offspring.wait))
-        self._fork = fork
         kernel.do_execute = self.do_execute
-        ignore_by_default(kernel)
         _make_plain(kernel, shell, environment)
         end_stacks_at_the_program()
         let_cells_call_run(lambda: kernel.io_loop.asyncio_loop)
@@ -88,35 +88,35 @@ class Guest:
         mode = request.get("mode")
         if mode == "exit":
             return self._leave()
-        self._restore_process()
-        stdin = Stdin(request.get("stdin") or "")
         try:
-            if mode == "file":
-                reply = self._run_file(request, parent)
-            else:
-                self._workspace.refresh()
+            self._restore_process()
+            with contextlib.ExitStack() as stack:
+                stack.callback(self._finish)
+                stack.callback(Stdin(request.get("stdin") or "").close)
+                if mode == "file":
+                    return self._run_file(request, parent)
+                self._scripts.workspace.refresh()
                 reply = await self._cells.run(mode == "code", code, silent, *args, **kwargs)
                 if mode == "code":
                     with interruptible():
                         self._end_of_program()
+                return reply
         except BaseException as error:
             # Nothing of ours may cost the reply: the server would wait for it.
             traceback.print_exc(file=self._new_streams()[1])
-            reply = self._reply({"exit_code": 1, "error": describe(error, None)})
-        finally:
-            stdin.close()
-            self._finish()
-        return reply
+            self._outlet.finish()
+            return self._reply({"exit_code": 1, "error": describe(error, None)})
 
     def _run_file(self, request: Dict[str, Any], parent: Dict[str, Any]) -> Dict[str, Any]:
-        outcome = self._scripts.run(
-            request["path"],
-            base64.b64decode(request["source"]),
-            list(request.get("argv", ())),
-            self._figures.script(),
-            lambda: self._shell.set_parent(parent),
-            self._end_of_program,
-        )
+        with self._cells.tracebacks_on_stderr():
+            outcome = self._scripts.run(
+                request["path"],
+                base64.b64decode(request["source"]),
+                list(request.get("argv", ())),
+                self._figures.script(),
+                lambda: self._shell.set_parent(parent),
+                self._end_of_program,
+            )
         reply = self._reply(outcome)
         self._shell.execution_count += 1
         return reply
@@ -146,6 +146,7 @@ class Guest:
 
     def _restore_process(self) -> None:
         """Undo what an earlier run may have done to what every run needs."""
+        self._signals.quiet()
         if self._reader is not None:
             self._reader.repair()
         sys.stdout = sys.__stdout__ = self._stdout  # type: ignore[misc]
@@ -164,8 +165,7 @@ class Guest:
     def _finish(self) -> None:
         """Everything that the run has written goes out before its reply does."""
         flush_c_streams()
-        if self._reader is not None:
-            self._reader.catch_up()
+        self._outlet.catch_up()
         self._stdout, self._stderr = self._new_streams()
         self._restore_process()
         self._outlet.finish()
@@ -224,7 +224,7 @@ def install(
 
 def watch_faults(path: str, trace_signal: Optional[int]) -> None:
     """Write the traceback of a crash to `path`, and of any moment when `trace_signal` comes."""
-    file = open(path, "ab", buffering=0)
+    file = open(path, "ab", buffering=0)  # noqa: SIM115
     _faults.append(file)
     faulthandler.enable(file=file, all_threads=True)
     if trace_signal is not None and hasattr(faulthandler, "register"):

@@ -24,7 +24,7 @@ def remember(path: str, source: bytes) -> None:
     lines = io.StringIO(text).readlines()
     if lines and not lines[-1].endswith("\n"):
         lines[-1] += "\n"
-    linecache.cache[path] = (len(source), None, lines, path)  # type: ignore[assignment]
+    linecache.cache[path] = (len(source), None, lines, path)
 
 
 def compile_script(path: str, source: bytes) -> Tuple[types.CodeType, bool]:

@@ -66,6 +66,8 @@ class Outlet:
         self._waiting = 0
         self._timer = self._urgent = False
         self._decoders = {name: _decoder() for name in STREAMS}
+        #: Takes up what was written past this outlet so far.
+        self.catch_up: Callable[[], None] = lambda: None
         #: Whether this process is a fork of the kernel.
         self.forked = False
         if hasattr(os, "register_at_fork"):
@@ -128,8 +130,10 @@ class Outlet:
         """What the rest of the kernel publishes, after the text that came before it."""
         if self.forked:
             self._publish(*args, **kwargs)
-        else:
-            self._append((args, kwargs))
+            return
+        if threading.current_thread() is not self._io.thread:
+            self.catch_up()
+        self._append((args, kwargs))
 
     def _append(self, item: Any) -> None:
         with self._lock:

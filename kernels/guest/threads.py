@@ -47,7 +47,7 @@ class Offspring:
 
     def _join_threads(self) -> bool:
         """Whether there was any to wait for."""
-        pools = {*_pool_managers(), *concurrent.futures.thread._threads_queues}  # type: ignore[attr-defined]
+        pools = {*_pool_managers(), *concurrent.futures.thread._threads_queues}
         found = False
         for thread in threading.enumerate():
             if thread.daemon or thread in self._before or thread in pools:
@@ -81,10 +81,10 @@ class Offspring:
         leaves a note that the started one picks up where it learns its number.
         """
         outlet = self._outlet
-        name = "_start_new_thread"
+        # From Python 3.13 on.
+        name = "_start_joinable_thread"
         if not hasattr(threading, name):
-            # Python 3.13.
-            name = "_start_joinable_thread"
+            name = "_start_new_thread"
         start = getattr(threading, name)
         set_ident = threading.Thread._set_ident  # type: ignore[attr-defined]
 

@@ -15,7 +15,7 @@ import importlib.machinery
 import os
 import sys
 import sysconfig
-from typing import Any, Dict, Iterable, Iterator, List, Optional, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
 Stamp = Optional[Tuple[int, int]]
 
@@ -32,10 +32,11 @@ class Workspace:
     """Knows which loaded modules are the user's, and forgets those that changed.
 
     A module is the user's when it was found outside of Python's library and of the folders of
-    installed packages.
+    installed packages. `forgotten` is told the names of those that will be imported again.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, forgotten: Callable[[Set[str]], None]) -> None:
+        self._forgotten = forgotten
         paths = sysconfig.get_paths()
         self._library = tuple(
             os.path.realpath(paths[name]) + os.sep for name in ("stdlib", "platstdlib")
@@ -98,6 +99,7 @@ class Workspace:
         """Forget the user's modules when any of them has changed."""
         loaded = [(name, *self._read[name]) for name in self._read if name in sys.modules]
         if any(_stamp(path) != stamp for _name, path, stamp in loaded):
+            self._forgotten(set(self._read))
             _take_out(name for name, _path, _stamp in loaded)
             _take_out(self._namespace_packages())
             self._read.clear()

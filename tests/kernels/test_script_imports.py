@@ -217,8 +217,8 @@ async def test_what_an_import_configures_stays(bench: Bench) -> None:
     helper = (
         "import logging, warnings, sys\n"
         "log = logging.getLogger('app')\nlog.setLevel(logging.INFO)\n"
-        "handler = logging.StreamHandler()\nhandler.setFormatter(logging.Formatter('app: %(message)s'))\n"
-        "log.addHandler(handler)\n"
+        "handler = logging.StreamHandler()\nlog.addHandler(handler)\n"
+        "handler.setFormatter(logging.Formatter('app: %(message)s'))\n"
         "warnings.filterwarnings('ignore', message='noise')\n"
         "with warnings.catch_warnings():\n    warnings.simplefilter('ignore')\n"
     )

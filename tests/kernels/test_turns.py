@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import random
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from kernels import execution as execution_module
 from kernels import registry as registry_module
 from kernels import session as session_module
 from kernels.errors import BadRequest, KernelStartError, SessionNotFound
@@ -15,6 +17,7 @@ from kernels.kernel import Exit
 from kernels.registry import Limits, Registry
 from kernels.result import State, Status
 from kernels.session import Policy, Run, SessionState
+from kernels.verdict import KEPT
 from tests.conftest import until
 from tests.kernels.fake_kernel import FakeBackend, FakeKernel
 
@@ -274,6 +277,18 @@ class TestTheEndOfAKernel:
         assert kernel.closed
 
 
+async def test_what_is_gone_is_not_called_kept(registry: Registry, backend: FakeBackend) -> None:
+    """A stop keeps its own run's variables; those from before its fresh kernel are gone."""
+    await submit(registry).result()
+    run = submit(registry, "wait", restart=True)
+    await until(lambda: run.execution)
+    backend.kernels[-1].obey = FakeKernel.fail
+    run.stop()
+    result = await run.result()
+    assert (result.state, result.notes) == (State.LOST, (GONE, "stopped"))
+    assert (await submit(registry).result()).notes == ()
+
+
 class TestWhatThreadsOfEarlierRunsPrint:
     async def test_between_runs(self, registry: Registry, backend: FakeBackend) -> None:
         await submit(registry).result()
@@ -299,6 +314,64 @@ class TestWhatThreadsOfEarlierRunsPrint:
         late = (await submit(registry).result()).late
         assert len(late) < 5000
         assert "left out" in late
+
+
+@pytest.mark.parametrize("seed", range(40))
+async def test_in_whatever_order_steps_come_their_promises_hold(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every run ends, what its result says is consistent, and no kernel is left over."""
+    monkeypatch.setattr(execution_module, "_LATE", 0.002)
+    monkeypatch.setattr(session_module, "_EXIT_GRACE", 0.01)
+    chance = random.Random(seed)
+
+    def die(kernel: FakeKernel) -> None:
+        kernel.end(Exit(signal=9))
+
+    def ignore(kernel: FakeKernel) -> None:
+        """It goes on and on."""
+
+    endings: list[Callable[[FakeKernel], None]] = [
+        FakeKernel.succeed,
+        FakeKernel.fail,
+        FakeKernel.reply,
+        die,
+        ignore,
+    ]
+
+    def answer(kernel: FakeKernel) -> None:
+        kernel.obey = chance.choice(endings)
+        chance.choice(endings)(kernel)
+
+    backend = FakeBackend(answer)
+    policy = Policy(grace=0.002, keep_after_timeout=chance.random() < 0.5)
+    runs: list[Run] = []
+    steps: list[asyncio.Task[str]] = []
+    async with Registry(backend, Limits(policy=policy)) as registry:
+        for _ in range(20):
+            match chance.randrange(8):
+                case 0 | 1 | 2 | 3:
+                    restart = chance.random() < 0.2
+                    runs.append(registry.submit("", "s", CodeRequest("x"), 0.005, restart))
+                case 4 if runs:
+                    chance.choice(runs).stop()
+                case 5 if registry.sessions(""):
+                    steps.append(asyncio.create_task(registry.find("", "s").restart()))
+                case 6 if registry.sessions("") and chance.random() < 0.3:
+                    steps.append(asyncio.create_task(registry.close("", "s")))
+                case 7 if steps and chance.random() < 0.3:
+                    chance.choice(steps).cancel()
+            if chance.random() < 0.5:
+                await asyncio.sleep(chance.choice([0, 0.001, 0.004]))
+        await asyncio.gather(*steps, return_exceptions=True)
+        for run in runs:
+            result = await run.result()
+            gone = any("gone" in note for note in result.notes)
+            assert gone == (result.state is State.LOST)
+            assert not (gone and KEPT in result.notes)
+        assert all(session.runs == [] for session in registry.sessions(""))
+        await until(lambda: sum(not kernel.closed for kernel in backend.kernels) <= 1)
+    assert all(kernel.closed for kernel in backend.kernels)
 
 
 async def test_an_ended_session_is_remembered_once_and_not_for_ever(

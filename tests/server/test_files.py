@@ -345,7 +345,7 @@ def test_nothing_outside_is_written_while_links_are_exchanged(
     thread = threading.Thread(target=exchange)
     thread.start()
     try:
-        for number in range(300):
+        for number in range(100):
             with contextlib.suppress(FileError):
                 files.write("place/new.py", str(number), overwrite=True)
             # The write may have made a folder in that place.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import json
 import random
@@ -54,6 +55,7 @@ def plain(words: str) -> Display:
     return Display({"text/plain": words}, {}, is_result=True)
 
 
+@functools.cache
 def png(width: int, height: int, noise: bool = False) -> bytes:
     if noise:
         data = random.Random(1).randbytes(width * height * 3)
