@@ -9,7 +9,10 @@ import io
 import os
 import stat
 import sys
+import threading
 from typing import Any, Callable, Dict, Iterable, List, Optional, Set
+
+from .threads import started_processes
 
 _WRITERS = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
 
@@ -50,6 +53,22 @@ def _being_written() -> Optional[Set[int]]:
                 if stat.S_ISREG(os.fstat(fd).st_mode):
                     found.add(fd)
     return found
+
+
+def end_without_waiting(files: OpenFiles, namespace: Dict[str, Any]) -> None:
+    """End the process when threads would keep it: the session that they belong to is closed.
+
+    Returns when there are none, so that Python ends in its own way.
+    """
+    main = threading.main_thread()
+    if any(not thread.daemon and thread is not main for thread in threading.enumerate()):
+        for child in started_processes():
+            # Or multiprocessing's own handler would wait for it; those of pools it ends itself.
+            if not child.daemon:
+                child.terminate()
+        atexit._run_exitfuncs()
+        files.flush(namespace)
+        os._exit(0)
 
 
 class Fork:

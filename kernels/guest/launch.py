@@ -74,13 +74,14 @@ def main() -> None:
         ]
     )
     pipes, lifeline = (tuple(fds[:2]), fds[2]) if fds else (None, None)
-    session.install(app, ring.Ring(facts["ring"]), pipes, lifeline, filters, environment)
+    guest = session.install(app, ring.Ring(facts["ring"]), pipes, lifeline, filters, environment)
     gc.freeze()
     gc.enable()
     sys.argv = [""]
     if lifeline is not None:
         os.write(lifeline, b"R")
     app.start()
+    guest.end()
 
 
 if __name__ == "__main__":

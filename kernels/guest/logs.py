@@ -36,13 +36,12 @@ class _State:
 
 
 class _Import:
-    """What the import of the user's or the library's modules has set up on one logger."""
+    """What imports have set up on one logger, and the modules that did."""
 
     def __init__(self) -> None:
         self.handlers: Dict[logging.Handler, str] = {}
         self.level = logging.NOTSET
-        #: The module that set the level.
-        self.module = ""
+        self.level_from = ""
 
 
 class Logs:
@@ -51,35 +50,44 @@ class Logs:
     def __init__(self, namespace: Dict[str, Any]) -> None:
         self._namespace = namespace
         self._imports: Dict[logging.Logger, _Import] = {}
-        #: Loggers that the running script's imports have configured.
+        #: Of these the imports of the running script have set something, or the level.
         self._touched: Set[logging.Logger] = set()
-        for name in ("addHandler", "setLevel"):
-            setattr(logging.Logger, name, self._watched(getattr(logging.Logger, name)))
+        self._levelled: Set[logging.Logger] = set()
+        self._watch("addHandler", self._handler_added)
+        self._watch("setLevel", self._level_set)
 
-    def _watched(self, method: Callable[..., None]) -> Callable[..., None]:
+    def _watch(self, name: str, note: Callable[[logging.Logger, Any, str], None]) -> None:
+        method = getattr(logging.Logger, name)
+
         @functools.wraps(method)
-        def configure(logger: logging.Logger, *args: Any, **kwargs: Any) -> None:
-            known = set(logger.handlers)
-            method(logger, *args, **kwargs)
+        def configure(logger: logging.Logger, value: Any) -> None:
+            method(logger, value)
             module = importing(self._namespace)
             if module:
-                made = self._imports.setdefault(logger, _Import())
-                made.handlers.update((h, module) for h in logger.handlers if h not in known)
-                made.level, made.module = logger.level, module
-                self._touched.add(logger)
+                note(logger, value, module)
 
-        return configure
+        setattr(logging.Logger, name, configure)
+
+    def _handler_added(self, logger: logging.Logger, handler: Any, module: str) -> None:
+        self._imports.setdefault(logger, _Import()).handlers[handler] = module
+        self._touched.add(logger)
+
+    def _level_set(self, logger: logging.Logger, _level: Any, module: str) -> None:
+        made = self._imports.setdefault(logger, _Import())
+        made.level, made.level_from = logger.level, module
+        self._touched.add(logger)
+        self._levelled.add(logger)
 
     def forget(self, modules: Set[str]) -> None:
         """Undo what the import of these modules has set up, because they are imported again."""
         for logger, made in list(self._imports.items()):
             state = _State(logger)
             state.handlers = [h for h in state.handlers if made.handlers.get(h) not in modules]
-            if made.module in modules:
-                state.level = logging.NOTSET
+            if made.level_from in modules:
+                state.level, made.level_from = logging.NOTSET, ""
             state.apply(logger)
             made.handlers = {h: m for h, m in made.handlers.items() if m not in modules}
-            if not made.handlers:
+            if not made.handlers and not made.level_from:
                 del self._imports[logger]
 
     @contextlib.contextmanager
@@ -89,6 +97,7 @@ class Logs:
         disabled, raising = manager.disable, logging.raiseExceptions
         manager.disable, logging.raiseExceptions = logging.NOTSET, True
         self._touched.clear()
+        self._levelled.clear()
         try:
             yield
         finally:
@@ -104,10 +113,9 @@ class Logs:
         made = self._imports.get(logger) or _Import()
         state.handlers = [h for h in state.handlers if h in saved.handlers or h in made.handlers]
         state.handlers += [h for h in saved.handlers if h not in state.handlers]
-        if logger in self._touched:
-            state.level = made.level
-        else:
-            state.level, state.filters, state.switches = saved.level, saved.filters, saved.switches
+        state.level = made.level if logger in self._levelled else saved.level
+        if logger not in self._touched:
+            state.filters, state.switches = saved.filters, saved.switches
         state.apply(logger)
 
 

@@ -20,6 +20,8 @@ import threading
 import warnings
 from typing import Any, Callable, Dict, Iterator, List, Set, Tuple
 
+import ipykernel
+
 _ABSENT: Any = object()
 
 #: `sys` attributes of one program.
@@ -49,7 +51,7 @@ def interpreter(path: str, argv: List[str]) -> Iterator[None]:
     cwd = _getcwd() or folder
     mask = os.umask(0o22)
     os.umask(mask)
-    collecting = gc.isenabled()
+    collecting, thresholds, debug = gc.isenabled(), gc.get_threshold(), gc.get_debug()
     sys.argv = [name, *argv]
     sys.orig_argv = [sys.executable, name, *argv]
     sys.path[:] = [folder, *(entry for entry in sys.path if entry)]
@@ -67,13 +69,15 @@ def interpreter(path: str, argv: List[str]) -> Iterator[None]:
         sys.path = search
         sys.path[:] = entries
         sys.setrecursionlimit(limit)
-        if digits:
+        if hasattr(sys, "set_int_max_str_digits"):
             sys.set_int_max_str_digits(digits)
         for attribute, value in in_threads:
             setattr(threading, attribute, value)
         with contextlib.suppress(OSError):
             os.chdir(cwd)
         os.umask(mask)
+        gc.set_threshold(*thresholds)
+        gc.set_debug(debug)
         (gc.enable if collecting else gc.disable)()
 
 
@@ -177,6 +181,9 @@ class Filters:
         self._imported: List[Tuple[Any, str]] = []
         for name in ("filterwarnings", "simplefilter"):
             setattr(warnings, name, self._watched(getattr(warnings, name)))
+        module: Any = warnings
+        show = module._showwarnmsg_impl
+        module._showwarnmsg_impl = lambda message: show(_from_nowhere(message))
 
     def _watched(self, function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
@@ -214,6 +221,18 @@ class Filters:
             _forget_what_was_warned()
 
 
+def _from_nowhere(message: Any) -> Any:
+    """A warning about a caller beyond the script names no place, as in a program."""
+    if message.filename.startswith(_BENEATH):
+        place = ("sys", 1) if sys.version_info < (3, 12) else ("<sys>", 0)
+        message.filename, message.lineno = place
+    return message
+
+
+#: What a script stands on.
+_BENEATH = tuple(os.path.dirname(file) + os.sep for file in (__file__, ipykernel.__file__))
+
+
 def _forget_what_was_warned() -> None:
     # Leaving it tells all modules that the filters have changed, in every version of Python.
     with warnings.catch_warnings():
@@ -233,6 +252,7 @@ def libraries() -> Iterator[None]:
         processes._actual_context = None
         _stop_forkserver()
     place = locale.setlocale(locale.LC_ALL)
+    tracing = _traces_memory()
     try:
         yield
     finally:
@@ -240,6 +260,13 @@ def libraries() -> Iterator[None]:
             processes._actual_context = method
         if locale.setlocale(locale.LC_ALL) != place:
             locale.setlocale(locale.LC_ALL, place)
+        if _traces_memory() and not tracing:
+            sys.modules["tracemalloc"].stop()
+
+
+def _traces_memory() -> bool:
+    tracemalloc: Any = sys.modules.get("tracemalloc")
+    return tracemalloc is not None and tracemalloc.is_tracing()
 
 
 def _stop_forkserver() -> None:

@@ -48,8 +48,10 @@ class Scripts:
         self._filters = program.Filters(namespace, filters)
         self._logs = Logs(namespace)
         self.workspace = Workspace(self._forget)
-        self._files = OpenFiles()
+        self.files = OpenFiles()
         self._defined: Dict[str, Dict[str, Any]] = {}
+        #: What the running script had defined when it ran before.
+        self._former: Dict[str, Any] = {}
 
     def _forget(self, modules: Set[str]) -> None:
         self._filters.forget(modules)
@@ -69,6 +71,7 @@ class Scripts:
         `around` is entered for as long as it is the program; `enter` is called in the context
         (of `contextvars`) in which it runs, and `at_end` when all of it has ended.
         """
+        self._former = {}
         with contextlib.ExitStack() as stack:
             for part in (
                 self._signals.script(),
@@ -92,7 +95,9 @@ class Scripts:
             except KeyboardInterrupt as error:
                 # It came between two steps.
                 outcome = {"exit_code": 130, "error": describe(error, None)}
-            self._files.flush(self._namespace)
+            self.files.flush(self._namespace)
+        # Again, for names that were put aside meanwhile.
+        self._remove_former()
         return outcome
 
     def _live(self, path: str, source: bytes, enter: Callable[[], None]) -> Outcome:
@@ -101,8 +106,13 @@ class Scripts:
         if self._fork.in_child():
             # A fork in the script that ran to its end: it must not become a second kernel.
             self._fork.leave(int(outcome["exit_code"]), self._offspring.wait)
-        end = _outcome_of(self._offspring.wait)
-        return end if end["exit_code"] else outcome
+        if not _was_interrupted(outcome):
+            end = _outcome_of(self._offspring.wait)
+            outcome = end if end["exit_code"] else outcome
+        if _was_interrupted(outcome):
+            # `python` would wait on, for a second interrupt. Here there is a session to keep.
+            self._offspring.abandon()
+        return outcome
 
     def _execute(self, path: str, source: bytes, enter: Callable[[], None]) -> None:
         namespace = self._namespace
@@ -115,15 +125,19 @@ class Scripts:
             if not read_by_python(path, source, namespace):
                 raise refused
             return
-        for name, value in self._defined.pop(path, {}).items():
-            if namespace.get(name, _ABSENT) is value:
-                del namespace[name]
+        self._former = self._defined.pop(path, {})
+        self._remove_former()
         foreign.begin(namespace, code, source)
         try:
             self._evaluate(code, awaits, enter)
         finally:
             self._defined[path] = {n: namespace[n] for n in definitions(code) if n in namespace}
             foreign.end()
+
+    def _remove_former(self) -> None:
+        for name, value in self._former.items():
+            if self._namespace.get(name, _ABSENT) is value:
+                del self._namespace[name]
 
     def _evaluate(self, code: types.CodeType, awaits: bool, enter: Callable[[], None]) -> None:
         namespace = self._namespace
@@ -158,3 +172,7 @@ def _outcome_of(action: Callable[[], None]) -> Outcome:
     if isinstance(failure, SystemExit):
         return exit_outcome(failure)
     return report(failure)
+
+
+def _was_interrupted(outcome: Outcome) -> bool:
+    return bool(outcome.get("error", {}).get("name") == "KeyboardInterrupt")

@@ -24,10 +24,11 @@ from typing import Any, Dict, List, Optional, Tuple
 from .cells import Cells
 from .descriptors import FdReader, Stdin, flush_c_streams
 from .discovery import Main
-from .endings import Fork
+from .endings import Fork, end_without_waiting
 from .failures import describe, end_stacks_at_the_program
 from .figures import Figures
 from .loops import let_cells_call_run
+from .plain import make_plain, print_displays_in_forks, silence_the_kernel
 from .script import Scripts
 from .signals import Signals, interruptible
 from .streams import Outlet, Stream, make_packable
@@ -69,7 +70,9 @@ class Guest:
         self._figures = Figures(shell)
         self._cells = Cells(shell, kernel.do_execute, lambda code: fork.leave(code, offspring.wait))
         kernel.do_execute = self.do_execute
-        _make_plain(kernel, shell, environment)
+        make_plain(app, environment)
+        print_displays_in_forks(shell, outlet)
+        silence_the_kernel(app.log, outlet)
         end_stacks_at_the_program()
         let_cells_call_run(lambda: kernel.io_loop.asyncio_loop)
         self._restore_process()
@@ -144,6 +147,10 @@ class Guest:
         loop.call_later(0, loop.stop)
         return {"status": "ok", "execution_count": 0, "payload": [], "user_expressions": {}}
 
+    def end(self) -> None:
+        """The kernel has left its loop, the process is to end."""
+        end_without_waiting(self._scripts.files, self._shell.user_ns)
+
     def _restore_process(self) -> None:
         """Undo what an earlier run may have done to what every run needs."""
         self._signals.quiet()
@@ -174,40 +181,6 @@ class Guest:
             kept = getattr(history, name, None)
             if kept:
                 kept.clear()
-
-
-def _make_plain(kernel: Any, shell: Any, environment: Dict[str, str]) -> None:
-    """Take out of ipykernel and IPython what `python` does not have and what grows for ever."""
-    import builtins
-
-    kernel._execute_sleep = 0.0
-    # Asked for by us: `input` reads standard input, as in a program.
-    forward, restore = kernel._forward_input, kernel._restore_input
-
-    def forward_input(allow_stdin: bool = False) -> None:
-        kernel._restore_input = restore if allow_stdin else lambda: None
-        if allow_stdin:
-            forward(allow_stdin)
-
-    kernel._forward_input = forward_input
-    shell._tee = lambda channel: contextlib.nullcontext()
-    shell.display_pub._flush_streams = lambda: None
-    # Kept for IPython's history, which is off, at the price of a second traceback each.
-    shell._format_exception_for_storage = lambda *args, **kwargs: {}
-    shell.enable_tip = False
-    shell.compile.get_code_name = lambda raw, transformed, number: "<cell %s>" % number
-    # tqdm and others take it as a sign that somebody shows widgets.
-    shell.config.pop("IPKernelApp", None)
-    for name in ("exit", "quit", "open"):
-        shell.user_ns.pop(name, None)
-        shell.user_ns_hidden.pop(name, None)
-        shell.builtin_trap.auto_builtins.pop(name, None)
-    vars(builtins).pop("__IPYTHON__", None)
-    for name in ("ps1", "ps2", "ps3"):
-        vars(sys).pop(name, None)
-    sys.breakpointhook = sys.__breakpointhook__
-    os.environ.clear()
-    os.environ.update(environment)
 
 
 def install(

@@ -55,7 +55,6 @@ class Outlet:
     def __init__(self, session: Any, iopub_thread: Any, ring: Optional[Ring] = None) -> None:
         self._session = session
         self._io = iopub_thread
-        self._publish = iopub_thread.send_multipart
         self._ring = ring
         self._lock = threading.RLock()
         self._room = threading.Condition(self._lock)
@@ -123,13 +122,15 @@ class Outlet:
             self._timer = True
 
     def finish(self) -> None:
-        """Have all that was written so far leave now; a character cut in two leaves as it is."""
+        """The request is done: all that was written so far leaves now, and what a program's
+        tasks and threads still write is told by their own mark."""
+        self.task_parent.set({})
         self._append(None)
 
     def _send_in_turn(self, *args: Any, **kwargs: Any) -> None:
         """What the rest of the kernel publishes, after the text that came before it."""
         if self.forked:
-            self._publish(*args, **kwargs)
+            # The sockets are the parent's.
             return
         if threading.current_thread() is not self._io.thread:
             self.catch_up()

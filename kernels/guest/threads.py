@@ -29,21 +29,30 @@ class Offspring:
 
     def begin(self) -> None:
         """A script starts: what there is now is not its own."""
-        self._before = {*threading.enumerate(), *_children()}
+        self._before = {*threading.enumerate(), *started_processes()}
         self._work = set()
 
     def wait(self) -> None:
         """Wait as `python` does at its end."""
         while self._join_threads() or self._finish_work():
             pass
-        children = [c for c in _children() if c not in self._before]
-        kept = set(_kept_by_pools()) if children else set()
+        children = self._children()
         for child in children:
-            if child.daemon and child not in kept:
+            if child.daemon:
                 child.terminate()
         for child in children:
-            if child not in kept:
-                child.join()
+            child.join()
+
+    def abandon(self) -> None:
+        """After an interrupt: end processes, and let threads be."""
+        for child in self._children():
+            child.terminate()
+
+    def _children(self) -> List[Any]:
+        """Processes that the script has started itself, not through a pool."""
+        children = [c for c in started_processes() if c not in self._before]
+        kept = set(_kept_by_pools()) if children else set()
+        return [c for c in children if c not in kept]
 
     def _join_threads(self) -> bool:
         """Whether there was any to wait for."""
@@ -133,7 +142,7 @@ class Offspring:
         pools._WorkItem = WorkItem
 
 
-def _children() -> List[Any]:
+def started_processes() -> List[Any]:
     """Processes started through multiprocessing that have not been reaped."""
     module: Any = sys.modules.get("multiprocessing.process")
     return list(module._children) if module is not None else []

@@ -41,8 +41,10 @@ class Workspace:
         self._library = tuple(
             os.path.realpath(paths[name]) + os.sep for name in ("stdlib", "platstdlib")
         )
-        #: name of a module: its source, and that as it was when it was read.
+        #: name of a module of the user's: its source, and that as it was when it was read.
         self._read: Dict[str, Tuple[str, Stamp]] = {}
+        #: Names in `sys.modules` that have been looked at.
+        self._seen: Set[str] = set(sys.modules)
         #: folder: its modules that are put aside.
         self._aside: Dict[str, Dict[str, Any]] = {}
         sys.path_hooks.insert(0, self._path_hook(self._loader()))
@@ -95,13 +97,25 @@ class Workspace:
             or os.sep + "dist-packages" + os.sep in real
         )
 
+    def _notice(self) -> None:
+        """Look for modules of the user's that another loader has brought, as pytest's does."""
+        new = sys.modules.keys() - self._seen
+        self._seen |= new
+        for name in new - self._read.keys() - {"__main__", "__mp_main__"}:
+            # Not by attribute: that would make a lazy module load.
+            path = getattr(sys.modules.get(name), "__dict__", {}).get("__file__")
+            if isinstance(path, str) and path.endswith(".py") and not self._is_installed(path):
+                self._read[name] = path, _stamp(path)
+
     def refresh(self) -> None:
         """Forget the user's modules when any of them has changed."""
+        self._notice()
         loaded = [(name, *self._read[name]) for name in self._read if name in sys.modules]
         if any(_stamp(path) != stamp for _name, path, stamp in loaded):
             self._forgotten(set(self._read))
             _take_out(name for name, _path, _stamp in loaded)
             _take_out(self._namespace_packages())
+            self._seen -= self._read.keys()
             self._read.clear()
             self._aside.clear()
         importlib.invalidate_caches()
@@ -119,6 +133,7 @@ class Workspace:
     def script(self, path: str) -> Iterator[None]:
         """While the script at `path` runs, imports find what a fresh `python` would find."""
         folder = os.path.realpath(os.path.dirname(path))
+        self._notice()
         self._put_aside(folder)
         shadowed = _take_out(self._shadowed(folder))
         sys.modules.update(self._aside.pop(folder, {}))
@@ -126,6 +141,7 @@ class Workspace:
         try:
             yield
         finally:
+            self._notice()
             if shadowed:
                 # What stood in their place is the script's; the session has the library's.
                 own = _take_out(name for name in shadowed if name in sys.modules)

@@ -74,7 +74,7 @@ class Outcome:
 
 
 def _comparable(text: str) -> str:
-    return re.sub(r"\b\d+\.\d{3}( seconds|s\b)", "0.000s", re.sub(r"\b0x[0-9a-f]+", "0x0", text))
+    return re.sub(r"\b\d+\.\d{2,3}( seconds|s\b)", "0.000s", re.sub(r"\b0x[0-9a-f]+", "0x0", text))
 
 
 def outcome_of(result: RunResult) -> Outcome:

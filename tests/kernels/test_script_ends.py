@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from kernels.execution import FileRequest
+from kernels.outputs import Text
 from kernels.result import State, Status
+from tests.conftest import until
 from tests.kernels.differential import Bench, Case, outcome_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -126,6 +129,71 @@ async def test_files_left_open_are_written(bench: Bench) -> None:
     assert (bench.folder / "plain.txt").read_text() == "text more"
 
 
+LONG = {
+    "a loop": "while True: print('x')",
+    "a sleep": "import time\nprint('x')\ntime.sleep(60)",
+    "an await": "import asyncio\nprint('x')\nawait asyncio.sleep(60)",
+    "asyncio.run": "import asyncio\nprint('x')\nasyncio.run(asyncio.sleep(60))",
+    "an import": "print('x')\nimport slow",
+    "a child process": "import subprocess\nprint('x')\nsubprocess.run(['sleep', '60'])",
+    "a thread": (
+        "import threading, time\nprint('x')\n"
+        "thread = threading.Thread(target=time.sleep, args=(5,)); thread.start(); thread.join()"
+    ),
+    "a thread that is left": (
+        "import threading, time\nprint('x')\nthreading.Thread(target=time.sleep, args=(5,)).start()"
+    ),
+    "a Process": (
+        "import multiprocessing, time\nprint('x')\n"
+        "process = multiprocessing.get_context('fork').Process(target=time.sleep, args=(60,))\n"
+        "process.start(); process.join()"
+    ),
+    "a pool that is left": (
+        "from concurrent.futures import ThreadPoolExecutor\nimport time\nprint('x')\n"
+        "pool = ThreadPoolExecutor(1); pool.submit(time.sleep, 5)"
+    ),
+}
+
+
+@pytest.mark.parametrize("source", LONG.values(), ids=LONG)
+async def test_an_interrupted_script_ends_and_leaves_the_session_as_it_was(
+    bench: Bench, source: str
+) -> None:
+    """At once: what it has left running is not waited for, as after a second Ctrl-C."""
+    await bench.cell("still = 'here'")
+    bench.write("slow.py", "import time\ntime.sleep(60)\n")
+    path = bench.write("x.py", source)
+    request = FileRequest(path, path.read_bytes())
+    run = bench.registry.submit("", bench.session, request, 30)
+    await until(lambda: run.characters)
+    run.stop()
+    result = await run.result()
+    assert (result.status, result.exit_code) == (Status.INTERRUPTED, 130)
+    assert result.state is State.KEPT
+    assert result.error is not None
+    assert result.error["name"] == "KeyboardInterrupt"
+    assert outcome_of(result).stderr.endswith("KeyboardInterrupt\n")
+    assert await bench.shown("still") == "'here'"
+
+
+async def test_an_interrupt_loses_no_output(bench: Bench) -> None:
+    """Wherever it hits, the lines up to it are there, each one once."""
+    path = bench.write("x.py", "n = 0\nwhile True:\n    print(n)\n    n += 1")
+    for enough in range(1, 30_000, 1500):
+        request = FileRequest(path, path.read_bytes())
+        run = bench.registry.submit("", bench.session, request, 30)
+        await until(lambda run=run, enough=enough: run.characters >= enough)
+        run.stop()
+        result = await run.result()
+        head = result.outputs[0]
+        assert isinstance(head, Text)
+        lines = head.text.split("\n")[:-1]
+        assert lines == [str(n) for n in range(len(lines))]
+        if len(result.outputs) == 2:
+            # All of it, then: the last line may have been interrupted before it was complete.
+            assert int(await bench.shown("n")) in (len(lines), len(lines) - 1)
+
+
 async def test_os_exit_costs_the_kernel_and_says_so(bench: Bench) -> None:
     bench.session = "exits"
     await bench.cell("x = 1")
@@ -171,6 +239,20 @@ async def test_atexit_handlers_see_the_variables_and_may_fail(bench: Bench) -> N
     assert printed.startswith("descriptor\nException ignored in atexit callback")
     assert printed.endswith("ZeroDivisionError: division by zero\n")
     assert (bench.folder / "saved.txt").read_text() == "2"
+
+
+async def test_threads_do_not_keep_atexit_handlers_from_running(bench: Bench) -> None:
+    """The end of a session waits for nobody."""
+    bench.session = "atexit"
+    source = (
+        "import atexit, threading, time\nfrom concurrent.futures import ThreadPoolExecutor\n"
+        "atexit.register(print, 'bye')\nstill = open('still.txt', 'w'); still.write('written')\n"
+        "threading.Thread(target=time.sleep, args=(60,)).start()\n"
+        "ThreadPoolExecutor(1).submit(time.sleep, 60)"
+    )
+    await bench.cell(f"import os; os.chdir({str(bench.folder)!r})\n" + source)
+    assert await bench.registry.close("", "atexit") == "bye\n"
+    assert (bench.folder / "still.txt").read_text() == "written"
 
 
 async def test_a_pool_left_open_stays_usable_and_ends_with_the_session(bench: Bench) -> None:

@@ -197,6 +197,32 @@ async def test_a_helper_may_replace_itself_in_sys_modules(bench: Bench) -> None:
     assert await bench.text(source) == "2\n"
 
 
+async def test_pytest_runs_the_tests_as_they_are_now(bench: Bench) -> None:
+    """It imports them with a loader of its own."""
+    source = (
+        "import pytest\ndef test_it(): assert {}\n"
+        "if __name__ == '__main__':\n"
+        "    raise SystemExit(pytest.main(['-p', 'no:cacheprovider', '-W', 'ignore', __file__]))"
+    )
+    for folder, claim, code in (("a", 1, 0), ("a", "1 > 2", 1), ("b", "0 == 1", 1), ("b", 1, 0)):
+        result = await bench.run(source.format(claim), name=f"{folder}/test_it.py")
+        assert result.exit_code == code
+
+
+async def test_a_module_loaded_from_its_file_is_read_anew(bench: Bench) -> None:
+    source = (
+        "import importlib.util, sys\n"
+        "if 'by_hand' not in sys.modules:\n"
+        "    spec = importlib.util.spec_from_file_location('by_hand', 'by-hand.py')\n"
+        "    sys.modules['by_hand'] = module = importlib.util.module_from_spec(spec)\n"
+        "    spec.loader.exec_module(module)\n"
+        "import by_hand; print(by_hand.value)"
+    )
+    for value in (1, 22, 333):
+        bench.write("by-hand.py", f"value = {value}")
+        assert await bench.text(source) == f"{value}\n"
+
+
 async def test_children_use_the_edited_files_too(bench: Bench) -> None:
     """A fork server has read the script when it started."""
     for method in ("forkserver", "spawn", "fork"):

@@ -98,6 +98,14 @@ async def test_a_variable_named_like_a_builtin_does_not_break_the_next_script(be
     await bench.cell("del sum, list, input, id")
 
 
+async def test_a_function_named_like_a_builtin_goes_with_its_definition(bench: Bench) -> None:
+    await bench.run("def print(text): __builtins__.print('my', text)\nprint(1)")
+    assert await bench.text("print(2)", name="b.py") == "2\n"
+    assert outcome_of(await bench.cell("print(3)")).stdout == "my 3\n"
+    await bench.run("pass")
+    assert outcome_of(await bench.cell("print(4)")).stdout == "4\n"
+
+
 async def test_what_a_script_does_to_builtins_ends_with_it(bench: Bench) -> None:
     await bench.run("import builtins\nbuiltins.print = None\nbuiltins.extra = 1\ndel builtins.len")
     assert await bench.text("print(len('ab'))\ntry: extra\nexcept NameError: print('none')") == (

@@ -1,0 +1,80 @@
+"""An ordinary Python process, as far as a program can tell, out of ipykernel and IPython."""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import logging
+import os
+import sys
+import threading
+from typing import Any, Dict
+
+from .streams import Outlet
+
+
+def make_plain(app: Any, environment: Dict[str, str]) -> None:
+    """Take out of ipykernel and IPython what `python` does not have and what grows for ever."""
+    kernel, shell = app.kernel, app.kernel.shell
+    kernel._execute_sleep = 0.0
+    # Asked for by us: `input` reads standard input, as in a program.
+    forward, restore = kernel._forward_input, kernel._restore_input
+
+    def forward_input(allow_stdin: bool = False) -> None:
+        kernel._restore_input = restore if allow_stdin else lambda: None
+        if allow_stdin:
+            forward(allow_stdin)
+
+    kernel._forward_input = forward_input
+    shell._tee = lambda channel: contextlib.nullcontext()
+    shell.display_pub._flush_streams = lambda: None
+    # Kept for IPython's history, which is off, at the price of a second traceback each.
+    shell._format_exception_for_storage = lambda *args, **kwargs: {}
+    shell.enable_tip = False
+    shell.compile.get_code_name = lambda raw, transformed, number: "<cell %s>" % number
+    # tqdm and others take these as a sign that somebody shows widgets, rich that of HTML.
+    shell.config.pop("IPKernelApp", None)
+    sys.modules.pop("ipykernel.zmqshell", None)
+    shell.builtin_trap.auto_builtins.pop("get_ipython", None)
+    # A program may be a traitlets application itself, of which there can be one.
+    app.clear_instance()
+    for name in ("exit", "quit", "open"):
+        shell.user_ns.pop(name, None)
+        shell.user_ns_hidden.pop(name, None)
+        shell.builtin_trap.auto_builtins.pop(name, None)
+    vars(builtins).pop("__IPYTHON__", None)
+    for name in ("ps1", "ps2", "ps3"):
+        vars(sys).pop(name, None)
+    sys.breakpointhook = sys.__breakpointhook__
+    os.environ.clear()
+    os.environ.update(environment)
+
+
+def print_displays_in_forks(shell: Any, outlet: Outlet) -> None:
+    """In a forked child `display` prints, as it does in any process without a kernel."""
+    publish = shell.display_pub.publish
+
+    def publish_or_print(data: Any, *args: Any, **kwargs: Any) -> None:
+        if outlet.forked:
+            print(data.get("text/plain", ""))
+        else:
+            publish(data, *args, **kwargs)
+
+    shell.display_pub.publish = publish_or_print
+
+
+def silence_the_kernel(log: logging.Logger, outlet: Outlet) -> None:
+    """What the kernel's own machinery logs is no output of a program.
+
+    Tornado's loggers may be used by a program, too: it runs for a request, or in a thread that
+    was not there before.
+    """
+    own = {thread.ident for thread in threading.enumerate()}
+
+    def is_the_programs(record: logging.LogRecord) -> bool:
+        return threading.get_ident() not in own or bool(outlet.task_parent.get(None))
+
+    # ipykernel's own handler; a program's records go the way that it has set up.
+    logging.getLogger("tornado").handlers.clear()
+    for logger in (log, *map(logging.getLogger, ("tornado.general", "tornado.application"))):
+        logger.addFilter(is_the_programs)
