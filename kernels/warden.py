@@ -42,6 +42,8 @@ class Keeper:
         self._buffer = b""
         self._fds: list[int] = []
         self._pids: dict[str, int] = {}
+        #: Signals that this process was started to ignore, as under nohup; so are its own.
+        self._ignored: set[int] = set()
         self._prctl = None
         if sys.platform == "linux":
             import ctypes
@@ -56,7 +58,8 @@ class Keeper:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             # The server decides when to end; a Ctrl-C meant for it reaches this process, too.
-            signal.signal(number, lambda *_: None)
+            if signal.signal(number, lambda *_: None) == signal.SIG_IGN:
+                self._ignored.add(number)
 
     def serve(self) -> None:
         """Until the server is gone."""
@@ -128,7 +131,8 @@ class Keeper:
                 self._prctl(_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
             signal.set_wakeup_fd(-1)
             for caught in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
-                signal.signal(caught, signal.SIG_DFL)
+                ignored = caught in self._ignored
+                signal.signal(caught, signal.SIG_IGN if ignored else signal.SIG_DFL)
             # First out of the way of the numbers that they are to get.
             high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 16) for fd in [*fds, report]]
             for number, fd in enumerate(high[:-1]):
