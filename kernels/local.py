@@ -188,9 +188,10 @@ class LocalKernel:
         if self.pid is None or self.exited.is_set():
             return
         with contextlib.suppress(OSError):
+            os.kill(self.pid, signal.SIGINT)
+            # After it, so that a stopped program meets the interrupt where it stands.
             if hasattr(signal, "SIGCONT"):
                 os.kill(self.pid, signal.SIGCONT)
-            os.kill(self.pid, signal.SIGINT)
         # A loop that waits in `await` notices the signal only with its next event.
         with contextlib.suppress(Exception):
             self.send("shell", "kernel_info_request", {})
