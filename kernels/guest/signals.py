@@ -1,14 +1,17 @@
 """Signals: a program begins with Python's handlers, and an interrupt reaches it alone.
 
-SIGINT is ignored by the kernel, because one that hit the code around the user's would cost the
-reply; it raises KeyboardInterrupt where `interruptible` allows it.
+SIGINT raises KeyboardInterrupt where `interruptible` allows it. Elsewhere in the kernel that would
+cost the reply, so there it is noted: it may be meant for a request that is still on its way.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
-from typing import Any, Dict, Iterator
+import threading
+import time
+from typing import Any, Dict, Iterator, List
 
 try:
     # Without the enum lookups of `signal.getsignal`, for sixty signals each time.
@@ -25,14 +28,52 @@ _TIMERS = [
 ]
 
 
+#: Seconds after which a noted interrupt is repeated: by then the program runs.
+_SOON = 0.01
+#: When the last interrupt was noted, in seconds since the epoch; 0: it is settled.
+_noted = [0.0]
+_repeating: List[threading.Timer] = []
+
+
+def _note(*_: Any) -> None:
+    _noted[0] = time.time()
+
+
+def note_interrupts() -> None:
+    """From now on SIGINT is noted."""
+    while True:
+        try:
+            signal.signal(signal.SIGINT, _note)
+        except KeyboardInterrupt:
+            # It came at the last moment, before the change.
+            continue
+        return
+
+
+def forget_interrupts(before: float) -> None:
+    """Those before this time were meant for an earlier request."""
+    if _noted[0] < before:
+        _noted[0] = 0.0
+
+
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
     """Let SIGINT raise KeyboardInterrupt within the block."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if _noted[0]:
+        _noted[0] = 0.0
+        # Not at once: raised here, it would hit the code around the program.
+        again = threading.Timer(_SOON, os.kill, (os.getpid(), signal.SIGINT))
+        again.daemon = True
+        again.start()
+        _repeating.append(again)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        note_interrupts()
+        while _repeating:
+            # What has ended by itself needs no interrupt, and what comes next is to have none.
+            _repeating.pop().cancel()
 
 
 class Signals:
@@ -41,12 +82,13 @@ class Signals:
     def __init__(self, kernel: Any) -> None:
         # ipykernel would let interrupts through around each message.
         kernel.pre_handler_hook = kernel.post_handler_hook = lambda: None
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        note_interrupts()
         self._first = _handlers()
         self._blocked = _mask(signal.SIG_BLOCK, ()) if _mask else ()
 
     def quiet(self) -> None:
         """Stop what a program may have left: it must not hit the kernel, or the next program."""
+        note_interrupts()
         for timer in _TIMERS:
             signal.setitimer(timer, 0)
         if _mask:

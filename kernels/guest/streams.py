@@ -113,13 +113,14 @@ class Outlet:
             self._waiting += len(data)
         if self._waiting >= PIECE:
             if not self._urgent:
-                self._in_io_thread(self._drain)
+                # In this order, because the I/O thread may take the flag back at once.
                 self._urgent = True
+                self._in_io_thread(self._drain)
             if self._waiting > WAITING:
                 self._wait_for_room()
         elif not self._timer:
-            self._in_io_thread(self._start_timer)
             self._timer = True
+            self._in_io_thread(self._start_timer)
 
     def finish(self) -> None:
         """The request is done: all that was written so far leaves now, and what a program's
@@ -156,7 +157,9 @@ class Outlet:
             return
         with self._room:
             while self._waiting > WAITING and self._io.thread.is_alive():
-                self._room.wait(1.0)
+                # Whatever an interrupt has kept from being asked for.
+                self._in_io_thread(self._drain)
+                self._room.wait(0.1)
 
     def _drain(self) -> None:
         # Reset first: what is appended from now on is either met below or asks for a new call.
