@@ -84,7 +84,11 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     files = _add(commands, "files", "list the files of the projects directory")
     files.add_argument("directory", nargs="?", default="", metavar="DIRECTORY")
     files.add_argument("--pattern", default="*", help="for example '*.py'")
-    _add(commands, "sessions", "list the sessions of a server")
+    sessions = _add(commands, "sessions", "list the sessions of a server, or export one")
+    actions = sessions.add_subparsers(dest="action", metavar="export")
+    export = _add(actions, "export", "write all that was run in a session into a notebook")
+    export.add_argument("name", metavar="NAME", help="name of the session")
+    export.add_argument("file", type=Path, metavar="FILE.ipynb", help="the file, a new one")
     _add(commands, "tools", "list the tools of a server")
 
     if any("\ud800" <= character <= "\udfff" for word in argv for character in word):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from client.connection import Connection
 from client.progress import Progress
@@ -67,7 +69,23 @@ class _Command:
         return self._tell("list_files", directory=options.directory, pattern=options.pattern)
 
     def sessions(self) -> int:
+        if self._options.action == "export":
+            return self._export(self._options.name, self._options.file)
         return self._tell("list_sessions")
+
+    def _export(self, name: str, file: Path) -> int:
+        """Write a session's notebook into a new file."""
+        text = self._connection.read(f"session://{quote(name)}/notebook")
+        # Never over an existing file, and not half of it when the disk is full.
+        with file.open("x", encoding="utf-8") as opened:
+            try:
+                opened.write(text)
+                opened.flush()
+            except OSError:
+                file.unlink()
+                raise
+        note(f"Session {name!r} is in {file}.")
+        return 0
 
     def tools(self) -> int:
         tools = self._connection.list_tools()

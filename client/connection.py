@@ -28,7 +28,7 @@ _TICK = 0.5
 #: Seconds for a stopped run's result to arrive, and for what is given up to end.
 _RESULT, _END = 2.0, 10.0
 #: What progress says of a run that has not begun.
-WAITING = re.compile(r"waiting for its turn; \d+ s")
+WAITING = re.compile(r"waiting for its turn, place \d+; \d+ s")
 
 
 class Connection:
@@ -72,6 +72,10 @@ class Connection:
     def call(self, tool: str, arguments: dict[str, Any] | None = None) -> CallToolResult:
         """Call a tool. Ctrl-C gives it up."""
         return self._do(self._client.call(tool, arguments))
+
+    def read(self, uri: str) -> str:
+        """The text of a resource. Ctrl-C gives it up."""
+        return self._do(self._client.read(uri))
 
     def run(
         self, tool: str, arguments: dict[str, Any], session: str, on_progress: OnProgress

@@ -139,6 +139,15 @@ class RmiMcpClient:
         except Exception as error:
             raise ServerError(self._why_failed(error)) from error
 
+    async def read(self, uri: str) -> str:
+        """The text of a resource, for example `session://default/notebook`."""
+        client = self._connected()
+        try:
+            contents = await client.read_resource(uri)
+        except Exception as error:
+            raise ServerError(self._why_failed(error)) from error
+        return "".join(str(getattr(content, "text", "")) for content in contents)
+
     async def run_python(self, file_name: str, **arguments: Any) -> str:
         """Run a file of the projects directory and return the text of the result: its output
         with the traceback of an error, and last a line of facts.

@@ -110,6 +110,9 @@ def _show_blocks(blocks: list[Any], images: Path, run: str, hush: bool) -> tuple
             saved = _save(block, images, f"run-{_plain(run)}-image-{number}", caption) and saved
             caption = ""
             continue
+        if kind == "resource_link":
+            # It leads to a form of what is shown anyway, for clients that have a use for it.
+            continue
         text = block.text if kind == "text" else _words(block)
         sys.stdout.write(text)
         ended = text.endswith("\n")

@@ -10,13 +10,15 @@ from typing import Any
 
 from kernels.kernel import Message
 from kernels.outputs import Display, Error, Omitted, Output, StreamName
+from kernels.recording import Bundle, Recording, kept
 from kernels.textlog import Log, Slot
 
 #: Characters of text kept from the start and from the end of a run.
 HEAD = TAIL = 100_000
-#: Bytes of displays kept of one run, `_OVERHEAD` for each included; the others are counted.
-DISPLAY_BYTES = 48 * 1024 * 1024
-_OVERHEAD = 1000
+#: Bytes of displays of one run kept in memory, `_OVERHEAD` for each included; the others are
+#: counted.
+DISPLAY_BYTES = 24 * 1024 * 1024
+_OVERHEAD = 2000
 #: Characters kept of an error's text, and of the news between two looks.
 _ERROR, _NEWS = 100_000, 2_000
 
@@ -26,9 +28,12 @@ class Collector:
 
     `feed` every message of the kernel, in the order of arrival; those of other requests are
     passed over. The execution is over when `reply` and `idle` have both come, in either order.
+    `recording` takes all outputs, those that are left out here included.
     """
 
-    def __init__(self, request: str, head: int = HEAD, tail: int = TAIL) -> None:
+    def __init__(
+        self, request: str, recording: Recording | None = None, head: int = HEAD, tail: int = TAIL
+    ) -> None:
         self.request = request
         #: Content of the execute_reply, once it is there.
         self.reply: Mapping[str, Any] | None = None
@@ -36,7 +41,8 @@ class Collector:
         self.execution_count: int | None = None
         #: The last uncaught exception that was published.
         self.error: Error | None = None
-        self._log = Log(head, tail)
+        self._recording = recording
+        self._log = Log(head, tail, recording)
         self._news = Log(0, _NEWS)
         self._displays: dict[str, list[_Shown]] = {}
         self._display_bytes = 0
@@ -56,6 +62,19 @@ class Collector:
     def outputs(self) -> tuple[Output, ...]:
         """What there is so far, in order."""
         return self._log.outputs()
+
+    @property
+    def line(self) -> str:
+        """The line that is being written, which may still change."""
+        return self._log.line
+
+    def finish(self) -> None:
+        """Nothing more comes, and no display is exchanged any more."""
+        self._log.finish()
+        if self._recording is not None:
+            for shown in {s: None for displays in self._displays.values() for s in displays}:
+                shown.value = kept(shown.value, self._recording)
+            self._displays.clear()
 
     def take_news(self) -> str:
         """The text written since the last call, or the end of it when it is long."""
@@ -123,6 +142,11 @@ class Collector:
 
     def _display(self, content: Mapping[str, Any], is_result: bool) -> None:
         shown = _Shown(content, is_result)
+        self._begin_output()
+        if self._recording is not None and not _display_id(content):
+            # It cannot be updated, so it need not stay in memory.
+            shown.value = kept(shown.value, self._recording)
+            shown.size = _size(shown.value)
         placed = self._place(shown, shown.size)
         if ident := _display_id(content):
             others = self._displays.setdefault(ident, [])
@@ -172,8 +196,16 @@ class _Shown(Slot):
     def __init__(self, content: Mapping[str, Any], is_result: bool) -> None:
         data = dict(content["data"])
         super().__init__(Display(data, dict(content.get("metadata") or {}), is_result))
-        texts = (form if isinstance(form, str) else json.dumps(form) for form in data.values())
-        self.size = _OVERHEAD + sum(len(text) for text in texts)
+        self.size = _size(self.value)
+
+
+def _size(display: Display) -> int:
+    """The bytes of memory that it counts for."""
+    data = display.data
+    if isinstance(data, Bundle):
+        return _OVERHEAD + data.in_memory
+    texts = (form if isinstance(form, str) else json.dumps(form) for form in data.values())
+    return _OVERHEAD + sum(len(text) for text in texts)
 
 
 class _LeftOut(Slot):

@@ -5,6 +5,8 @@ KernelError                 anything below; its text says what happened, why, wh
 ├── SessionError            the session cannot take the request
 │   ├── SessionNotFound
 │   └── TooManySessions
+├── RunNotFound             no such run
+├── OutputGone              what a run printed is no longer kept
 └── BadRequest              an argument is wrong; nothing was changed
 """
 
@@ -33,6 +35,20 @@ class SessionNotFound(SessionError):
 
 class TooManySessions(SessionError):
     """The limit of sessions is reached and none may be ended for a new one."""
+
+
+class RunNotFound(KernelError):
+    """No run of that id belongs to the caller."""
+
+
+class OutputGone(KernelError):
+    """What a run printed is no longer kept."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The output of this run is no longer kept: younger runs have taken its room. "
+            "Run it again to have it."
+        )
 
 
 class BadRequest(KernelError):

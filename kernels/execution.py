@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 
 from kernels.collector import Collector
 from kernels.kernel import Kernel, Message
+from kernels.questions import Questions
+from kernels.recording import Recording
 from kernels.textlog import Log
 
 #: Seconds to wait after the reply for what iopub still owes; a lost message must not hang a call.
@@ -26,6 +29,8 @@ class FileRequest:
     source: bytes
     args: tuple[str, ...] = ()
     stdin: str = ""
+    #: Whether somebody can be asked when `input()` finds no more of it (see `questions`).
+    ask: bool = False
 
     @property
     def title(self) -> str:
@@ -44,6 +49,7 @@ class FileRequest:
             "source": base64.b64encode(self.source).decode(),
             "argv": list(self.args),
             "stdin": self.stdin,
+            **({"ask": True} if self.ask else {}),
         }
 
 
@@ -53,6 +59,7 @@ class CodeRequest:
 
     source: str
     stdin: str = ""
+    ask: bool = False
 
     @property
     def title(self) -> str:
@@ -66,7 +73,8 @@ class CodeRequest:
 
     def metadata(self) -> dict[str, Any]:
         """For the kernel's guest."""
-        return {"mode": "code", "stdin": self.stdin}
+        asks = {"ask": True} if self.ask else {}
+        return {"mode": "code", "stdin": self.stdin, **asks}
 
 
 Request = FileRequest | CodeRequest
@@ -88,7 +96,9 @@ class Ending(Enum):
 class Execution:
     """Sends one request and follows it. `collector` holds what came, at any time."""
 
-    def __init__(self, kernel: Kernel, request: Request, late: Log) -> None:
+    def __init__(
+        self, kernel: Kernel, request: Request, late: Log, recording: Recording | None = None
+    ) -> None:
         self._kernel = kernel
         self._news = asyncio.Event()
         self._stopping = False
@@ -100,14 +110,16 @@ class Execution:
         self.stack = ""
         #: Text of earlier runs' threads that arrived before this one or during it.
         self.late = late
-        self.collector = Collector("")
+        #: What its program asks, if the request says that it may.
+        self.questions = Questions(kernel, self._news.set)
+        self.collector = Collector("", recording)
         kernel.on_message = self._receive
         content = {
             "code": request.code(),
             "silent": False,
             "store_history": True,
             "user_expressions": {},
-            "allow_stdin": False,
+            "allow_stdin": request.ask,
             "stop_on_error": False,
         }
         self.collector.request = kernel.send(
@@ -120,49 +132,63 @@ class Execution:
         self._grace = grace
         self._news.set()
 
-    async def follow(self, timeout: float, grace: float) -> Ending:
+    async def follow(self, timeout: float, grace: float, longest: float = math.inf) -> Ending:
         """Wait for the end. After `timeout` seconds, or `stop`, the kernel is interrupted and
         has `grace` seconds to obey. When this returns with `obeyed` False, the kernel, should
-        it still run, is the caller's to end."""
+        it still run, is the caller's to end.
+
+        The time in which a question is open does not count, but for `longest`, the most seconds
+        in all."""
+        loop, questions = asyncio.get_running_loop(), self.questions
+        begun = loop.time()
+
+        def deadline() -> float:
+            seconds = math.inf if questions.open else timeout + questions.waited
+            return begun + min(seconds, longest)
+
         watch = asyncio.create_task(self._kernel.exited.wait())
         watch.add_done_callback(lambda _: self._news.set())
         try:
-            if await self._wait(timeout, stoppable=True):
+            if await self._wait(deadline, stoppable=True):
                 return Ending.DONE if self.collector.reply is not None else Ending.DIED
             ending = Ending.STOPPED if self._stopping else Ending.TIMEOUT
+            questions.refuse()
             self._kernel.interrupt()
-            patience = grace if self._grace is None else self._grace
-            ended = await self._wait(patience, stoppable=False)
+            until = loop.time() + (grace if self._grace is None else self._grace)
+            ended = await self._wait(lambda: until, stoppable=False)
             self.obeyed = self.collector.reply is not None
             if not ended:
                 self.stack = await self._kernel.stack()
             return ending
         finally:
             watch.cancel()
+            questions.finish()
 
-    async def _wait(self, seconds: float, stoppable: bool) -> bool:
+    async def _wait(self, deadline: Callable[[], float], stoppable: bool) -> bool:
         """Wait for the end; False when the time is up or, if `stoppable`, a stop is asked for."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + seconds
-        replied = False
+        late = 0.0
         while True:
             if self.collector.finished or self._lost or self._kernel.exited.is_set():
                 return True
-            if self.collector.reply is not None and not replied:
+            if self.collector.reply is not None and not late:
                 # Only what iopub still owes is missing.
-                replied, deadline = True, loop.time() + _LATE
-            if stoppable and self._stopping and not replied:
+                late = loop.time() + _LATE
+            if stoppable and self._stopping and not late:
                 return False
             self._news.clear()
+            end = late or deadline()
             try:
-                async with asyncio.timeout_at(deadline):
+                async with asyncio.timeout_at(end if end < math.inf else None):
                     await self._news.wait()
             except TimeoutError:
-                return replied
+                return bool(late)
 
     def _receive(self, message: Message) -> None:
         collector = self.collector
-        if not collector.feed(message):
+        if message.channel == "stdin" and message.parent == collector.request:
+            self.questions.receive(message)
+        elif not collector.feed(message):
             self._foreign(message)
         elif message.channel == "shell" or collector.finished:
             self._news.set()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 Channel = Literal["shell", "iopub", "stdin", "control"]
@@ -69,6 +70,13 @@ class Kernel(Protocol):
     ) -> str:
         """Send a message; returns its id."""
 
+    async def ask(
+        self, type: str, content: Mapping[str, Any], timeout: float
+    ) -> Mapping[str, Any] | None:
+        """The content of the reply to a message on the control channel, which a kernel reads while
+        a run is going on, too. None: no reply within `timeout` seconds, or the kernel has ended.
+        """
+
     def interrupt(self) -> None:
         """Ask it to raise KeyboardInterrupt in what runs, a top-level `await` included."""
 
@@ -80,7 +88,13 @@ class Kernel(Protocol):
 
 
 class Backend(Protocol):
-    """Starts kernels of one kind. Closing it ends all of them."""
+    """Starts kernels of one kind. Closing it ends all of them.
+
+    `directory` is a private one on this machine that is gone when the server is, however that
+    ends; outputs are kept below it.
+    """
+
+    directory: Path
 
     async def start(self) -> Kernel:
         """A kernel that is ready for its first request. Raises `KernelStartError`."""

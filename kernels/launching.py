@@ -157,7 +157,8 @@ def _connection(directory: Path) -> dict[str, Any]:
 
 def make_run_directory() -> str:
     """A new private directory whose socket paths stay under the limit of 107 bytes."""
-    for base in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp"):
+    # What is for such directories is often memory, and outputs may be large: the disk first.
+    for base in (tempfile.gettempdir(), os.environ.get("XDG_RUNTIME_DIR"), "/tmp"):
         if base and os.path.isdir(base) and os.access(base, os.W_OK) and len(base) < 60:
             return tempfile.mkdtemp(prefix="rmi-agent-", dir=base)
     return tempfile.mkdtemp(prefix="rmi-agent-")

@@ -33,8 +33,8 @@ class LocalBackend:
 
     def __init__(self, spec: LocalSpec) -> None:
         self.spec = spec
-        self._directory = Path(make_run_directory())
-        self._processes = processes.start_processes(str(self._directory))
+        self.directory = Path(make_run_directory())
+        self._processes = processes.start_processes(str(self.directory))
         self._early: list[Launched] = []
         self._kernels: set[LocalKernel] = set()
         self._closed = False
@@ -75,9 +75,9 @@ class LocalBackend:
 
     def _launch(self) -> Launched:
         if not self._processes.alive:
-            self._directory.mkdir(mode=0o700, exist_ok=True)
-            self._processes = processes.start_processes(str(self._directory))
-        return launch(self.spec, self._processes, self._directory)
+            self.directory.mkdir(mode=0o700, exist_ok=True)
+            self._processes = processes.start_processes(str(self.directory))
+        return launch(self.spec, self._processes, self.directory)
 
 
 class LocalKernel:
@@ -92,6 +92,8 @@ class LocalKernel:
         self._ring_position = 0
         self._heard = asyncio.Event()
         self._last_request = ""
+        #: What was asked on the control channel, by the id of the message.
+        self._asked: dict[str, asyncio.Future[Mapping[str, Any] | None]] = {}
         self._watch: asyncio.Task[None] | None = None
         self._memory_kills = _memory_kills()
         self.on_message: Callable[[Message], None] = _ignore
@@ -176,7 +178,29 @@ class LocalKernel:
             self._last_request = ident
         return ident
 
+    async def ask(
+        self, type: str, content: Mapping[str, Any], timeout: float
+    ) -> Mapping[str, Any] | None:
+        from zmq import Again
+
+        if self._channels is None:
+            return None
+        reply: asyncio.Future[Mapping[str, Any] | None]
+        reply = asyncio.get_running_loop().create_future()
+        # When so many have gone unanswered that no more fit, this one goes unanswered, too.
+        with contextlib.suppress(Again):
+            ident = self.send("control", type, content)
+            self._asked[ident] = reply
+            try:
+                await asyncio.wait((reply,), timeout=timeout)
+            finally:
+                self._asked.pop(ident, None)
+        return reply.result() if reply.done() else None
+
     def _receive(self, message: Message) -> None:
+        if message.channel == "control" and message.parent in self._asked:
+            self._asked.pop(message.parent).set_result(message.content)
+            return
         if message.channel == "iopub":
             self._heard.set()
             end = message.metadata.get("rmi", {}).get("end") if message.type == "stream" else None
@@ -221,8 +245,7 @@ class LocalKernel:
             if not self._channels.drain():
                 await asyncio.sleep(0.005)
         if self._channels is not None:
-            self._channels.close()
-            self._channels = None
+            self._close_channels()
             self._recover_text()
         status = process.status
         self.exit = Exit(
@@ -247,11 +270,16 @@ class LocalKernel:
         content = {"name": name, "text": text}
         self.on_message(Message("iopub", "stream", parent, content))
 
-    def disconnect(self) -> None:
-        """Release sockets, pipes and tasks; the process is ended by somebody else."""
+    def _close_channels(self) -> None:
         if self._channels is not None:
             self._channels.close()
             self._channels = None
+        while self._asked:
+            self._asked.popitem()[1].set_result(None)
+
+    def disconnect(self) -> None:
+        """Release sockets, pipes and tasks; the process is ended by somebody else."""
+        self._close_channels()
         if self._watch is not None:
             self._watch.cancel()
         self._launched.release()

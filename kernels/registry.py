@@ -9,14 +9,24 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from types import TracebackType
 
-from kernels.errors import BadRequest, KernelError, SessionNotFound, TooManySessions
+from kernels.archive import Archive
+from kernels.errors import (
+    BadRequest,
+    KernelError,
+    RunNotFound,
+    SessionNotFound,
+    TooManySessions,
+)
 from kernels.execution import Request
 from kernels.kernel import Backend, Kernel
-from kernels.session import Policy, Run, Session
+from kernels.run import Run
+from kernels.session import Policy, Session
 
 _NAME = re.compile(r"[\w./ \-]{1,100}", re.ASCII)
 #: Ended sessions remembered, so that the next run under their name can say what became of them.
 _REMEMBERED = 1000
+#: Runs remembered, those that wait or run included.
+_RUNS = 2000
 #: Seconds that sessions have for their end when the server ends.
 _LAST_MOMENT = 1.2
 
@@ -52,6 +62,9 @@ class Registry:
         self._sessions: dict[tuple[str, str], Session] = {}
         self._ended: OrderedDict[tuple[str, str], _Ended] = OrderedDict()
         self._closing: set[asyncio.Task[str]] = set()
+        self._archive = Archive(backend.directory / "outputs")
+        #: Every run with its owner, oldest first.
+        self._history: dict[str, tuple[str, Run]] = {}
         self._ids = itertools.count(1)
         self._first: asyncio.Task[Kernel] | None = None
         self._culling: asyncio.Task[None] | None = None
@@ -77,6 +90,7 @@ class Registry:
             await asyncio.wait(closing, timeout=_LAST_MOMENT)
         await self._backend.close()
         await asyncio.gather(*closing, return_exceptions=True)
+        self._archive.close()
 
     def prepare(self) -> None:
         """Make a kernel ready for the first session that needs one."""
@@ -107,7 +121,16 @@ class Registry:
         session = self._sessions.get(key)
         if session is None:
             session = self._make(key)
-        return session.submit(str(next(self._ids)), request, timeout, restart)
+        run = session.submit(str(next(self._ids)), request, timeout, restart)
+        self._history[run.id] = owner, run
+        self._forget_old_runs()
+        return run
+
+    def _forget_old_runs(self) -> None:
+        for run_id, (_, run) in list(self._history.items())[: len(self._history) - _RUNS]:
+            if run.done.done():
+                del self._history[run_id]
+                run.recording.drop()
 
     def _make(self, key: tuple[str, str]) -> Session:
         if len(self._sessions) >= self._limits.sessions:
@@ -121,7 +144,9 @@ class Registry:
                 f"There are {len(self._sessions)} sessions already, the most that RMI_MAX_SESSIONS "
                 f"allows. {advice}"
             )
-        session = self._sessions[key] = Session(key[1], self._start_kernel, self._limits.policy)
+        session = self._sessions[key] = Session(
+            key[1], self._start_kernel, self._limits.policy, self._archive
+        )
         if ended := self._ended.pop(key, None):
             session.announce(f"new session: the earlier one of this name {ended.how}", ended.lost)
         return session
@@ -139,12 +164,23 @@ class Registry:
         return session
 
     def find_run(self, owner: str, run_id: str) -> Run:
-        """The waiting or running run of that id. Raises `SessionNotFound`."""
-        for session in self.sessions(owner):
-            for run in session.runs:
-                if run.id == run_id:
-                    return run
-        raise SessionNotFound(f"No run {run_id[:40]!r} is waiting or running; it may have ended.")
+        """The run of that id, ended or not. Raises `RunNotFound`."""
+        whose, run = self._history.get(run_id, (None, None))
+        if run is None or whose != owner:
+            raise RunNotFound(
+                f"There is no run {run_id[:40]!r}, or it is no longer remembered. The last line "
+                "of a result names its run."
+            )
+        return run
+
+    def runs(self, owner: str, name: str) -> list[Run]:
+        """The remembered runs of the session of that name, or of the last one that had it,
+        oldest first. Raises `SessionNotFound`."""
+        runs = [r for who, r in self._history.values() if who == owner and r.session.name == name]
+        session = self._sessions.get((owner, name)) or (runs[-1].session if runs else None)
+        if session is None:
+            session = self.find(owner, name)
+        return [run for run in runs if run.session is session]
 
     async def close(self, owner: str, name: str) -> str:
         """End the session. Returns what its atexit handlers printed. Raises `SessionNotFound`."""

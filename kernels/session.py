@@ -9,11 +9,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from kernels.archive import Archive
 from kernels.errors import SessionError
 from kernels.execution import Execution, Request, note_late, tells_death
 from kernels.kernel import Exit, Kernel, Message
+from kernels.recording import Recording
 from kernels.result import RunResult, State, Status, explain_exit
+from kernels.run import Run
 from kernels.textlog import Log
+from kernels.variables import Variables, variables_of
 from kernels.verdict import KEPT, End, judge, outcome_of
 
 #: Seconds that a kernel has to run its atexit handlers.
@@ -37,46 +41,13 @@ class SessionState(StrEnum):
 
 @dataclass(frozen=True)
 class Policy:
-    """How runs that do not end are treated: seconds between interrupt and kill, and whether a
-    kernel that obeyed the interrupt after a timeout keeps its state."""
+    """How runs that do not end are treated: seconds between interrupt and kill, whether a kernel
+    that obeyed the interrupt after a timeout keeps its state, and the most seconds that a run may
+    take with the answers to its questions."""
 
     grace: float = 2.0
     keep_after_timeout: bool = False
-
-
-class Run:
-    """A run of a session, from the moment it is asked for. Owned by its session."""
-
-    def __init__(self, run_id: str, session: Session, request: Request, timeout: float) -> None:
-        self.id = run_id
-        self.session = session
-        self.request = request
-        self.timeout = timeout
-        self.execution: Execution | None = None
-        self.done: asyncio.Task[RunResult]
-        self.stopping = False
-
-    def stop(self, grace: float | None = None) -> None:
-        """Ask for its end, running or still waiting. Its result tells what came of it.
-
-        `grace`: seconds between interrupt and kill, where not the policy's.
-        """
-        self.stopping = True
-        if self.execution is not None:
-            self.execution.stop(grace)
-
-    async def result(self) -> RunResult:
-        """Its result when it is over. Cancelling the waiter does not touch the run."""
-        return await asyncio.shield(self.done)
-
-    @property
-    def characters(self) -> int:
-        """Characters of text written so far."""
-        return self.execution.collector.characters if self.execution else 0
-
-    def take_news(self) -> str:
-        """The text written since the last call, or the end of it, for progress."""
-        return self.execution.collector.take_news() if self.execution else ""
+    longest: float = 3600.0
 
 
 class Session:
@@ -87,9 +58,14 @@ class Session:
     """
 
     def __init__(
-        self, name: str, start_kernel: Callable[[], Awaitable[Kernel]], policy: Policy
+        self,
+        name: str,
+        start_kernel: Callable[[], Awaitable[Kernel]],
+        policy: Policy,
+        archive: Archive,
     ) -> None:
         self.name = name
+        self._archive = archive
         #: Monotonic time of the last use, in seconds.
         self.used = self._made = time.monotonic()
         #: Runs that have begun.
@@ -149,6 +125,12 @@ class Session:
         """Seconds since it was made."""
         return time.monotonic() - self._made
 
+    async def variables(self) -> Variables:
+        """What its programs have defined, also while a run is going on. Raises `KernelError`."""
+        if self._kernel is None:
+            return Variables()
+        return await variables_of(self._kernel)
+
     def announce(self, news: str, lost: bool = False) -> None:
         """Have the next result say `news`; `lost`: they tell that its variables are gone."""
         self._news.append(news)
@@ -162,19 +144,21 @@ class Session:
         """
         if self._closed:
             raise SessionError(f"Session {self.name!r} has just been closed. Run it again.")
-        run = Run(run_id, self, request, timeout)
+        run = Run(run_id, self, request, timeout, Recording(self._archive.open(self)))
         self.runs.append(run)
         run.done = asyncio.create_task(self._take_turn(run, restart), name=f"run {run_id}")
         # A failure to start a kernel is told to whoever waits; there may be nobody any more.
         run.done.add_done_callback(lambda task: task.cancelled() or task.exception())
         return run
 
-    async def _take_turn(self, run: Run, restart: bool) -> RunResult:
+    async def _take_turn(self, run: Run, restart: bool) -> None:
+        summary = None
         try:
             async with self._queue, self._turn:
                 self._current = run
-                return await self._run(run, restart)
+                summary = await self._run(run, restart)
         finally:
+            run.finish(summary)
             self._current = None
             self.runs.remove(run)
             self.used = time.monotonic()
@@ -187,12 +171,14 @@ class Session:
             return self._not_run(run)
         self.count += 1
         self._runs_in_kernel += 1
-        begun = time.monotonic()
         late, self._late = self._late, Log(_ASIDE, _ASIDE)
-        execution = run.execution = Execution(kernel, run.request, late)
+        execution = Execution(kernel, run.request, late, run.recording)
+        run.begin(execution)
         try:
-            ending = await execution.follow(run.timeout, self._policy.grace)
-            duration = time.monotonic() - begun
+            policy = self._policy
+            longest = max(run.timeout, policy.longest)
+            ending = await execution.follow(run.timeout, policy.grace, longest)
+            duration = run.seconds
             exit = kernel.exit
             if not execution.obeyed:
                 # What it had printed and not sent comes with its end.
@@ -216,7 +202,6 @@ class Session:
             run_id=run.id,
             session=self.name,
             status=verdict.status,
-            outputs=collector.outputs(),
             exit_code=verdict.exit_code,
             duration=duration,
             state=State.LOST if lost else State.KEPT,

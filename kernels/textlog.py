@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import groupby
+from typing import Protocol
 
 from kernels.outputs import Omitted, Output, StreamName, Text
 
@@ -21,15 +22,30 @@ class Slot:
 _Entry = Text | Slot
 
 
+class Sink(Protocol):
+    """Is told of all that comes into a log, once it can no longer change."""
+
+    def write(self, stream: StreamName, text: str) -> None:
+        """Text of one stream."""
+
+    def place(self, slot: Slot) -> None:
+        """A slot, whose value may still be exchanged."""
+
+    def clear(self) -> None:
+        """All that came is forgotten."""
+
+
 class Log:
     """Text and slots in order. Of the text the first `head` and the last `tail` characters are
     kept and the rest is counted; slots are all kept.
 
-    What comes out depends on the text alone, not on the pieces in which it was written.
+    What comes out depends on the text alone, not on the pieces in which it was written. `sink`
+    gets everything, what is left out here included.
     """
 
-    def __init__(self, head: int, tail: int) -> None:
+    def __init__(self, head: int, tail: int, sink: Sink | None = None) -> None:
         self._limits = head, tail
+        self._sink = sink
         #: Characters written so far, as they came; `clear` does not take them back.
         self.characters = 0
         self.clear()
@@ -44,6 +60,8 @@ class Log:
         self._rest_size = 0
         self._stream: StreamName = "stdout"
         self._line = _Line()
+        if self._sink is not None:
+            self._sink.clear()
 
     def write(self, stream: StreamName, text: str) -> None:
         """Add text of one stream. A `\\r` goes back to the start of its line, unless the other
@@ -60,6 +78,17 @@ class Log:
         """Add a slot."""
         self._end_line()
         self._rest.append(slot)
+        if self._sink is not None:
+            self._sink.place(slot)
+
+    def finish(self) -> None:
+        """Nothing more comes: the last line is as it is."""
+        self._end_line()
+
+    @property
+    def line(self) -> str:
+        """The line that is being written, which may still change."""
+        return self._line.text
 
     def outputs(self) -> tuple[Output, ...]:
         """What there is so far."""
@@ -84,6 +113,8 @@ class Log:
     def _keep(self, text: str) -> None:
         if not text:
             return
+        if self._sink is not None:
+            self._sink.write(self._stream, text)
         self._rest.append(Text(self._stream, text))
         self._rest_size += len(text)
         # Not at once, so that it happens seldom.

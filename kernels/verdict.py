@@ -10,6 +10,7 @@ from kernels.execution import Ending
 from kernels.kernel import Exit
 from kernels.outputs import Error
 from kernels.result import Status, crash_trace, explain_exit
+from kernels.transcript import clean
 
 #: The note of a run that was ended and took nothing with it.
 KEPT = "the session's variables are kept"
@@ -50,7 +51,8 @@ def judge(end: End, timeout: float, keep_after_timeout: bool) -> Verdict:
         code = end.outcome.get("exit_code")
         status = Status.OK if code == 0 else Status.ERROR
         lost = bool(end.session_ends)
-        return Verdict(status, lost, code, (gone,) if lost else ())
+        words = asked_for_input(end.outcome) if status is Status.ERROR else ""
+        return Verdict(status, lost, code, (gone,) if lost else (), words)
     if end.ending is Ending.DIED:
         exit = end.exit or Exit()
         words = _lines(explain_exit(exit), crash_trace(exit.trace))
@@ -92,6 +94,19 @@ def outcome_of(reply: Mapping[str, Any] | None, error: Error | None) -> Mapping[
     else:
         name, value = str(reply.get("ename")), str(reply.get("evalue"))
     return {"exit_code": 1, "error": {"name": name, "value": value, "line": None, "file": None}}
+
+
+def asked_for_input(outcome: Mapping[str, Any]) -> str:
+    """What to do when the program ended because it was not given the input that it asked for;
+    otherwise ""."""
+    prompt = outcome.get("wanted_input")
+    if not isinstance(prompt, str):
+        return ""
+    asked = f" ({clean(prompt)!r})" if prompt.strip() else ""
+    return (
+        f"The program asked for input{asked} and its stdin was at its end; "
+        "give the answers in `stdin`, one line each."
+    )
 
 
 def _lines(*lines: str) -> str:

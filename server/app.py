@@ -11,12 +11,15 @@ from typing import Any
 from fastmcp import FastMCP
 from fastmcp.exceptions import ToolError, ValidationError
 from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
+from mcp.server.request_state import RequestStateSecurity
 from pydantic import ValidationError as PydanticError
 
 from kernels.registry import Registry
-from server.files import Projects
+from server.document import Faces
+from server.resources import register_resources
 from server.settings import Settings
-from server.tools import Tools
+from server.tasks import Tasks
+from server.tools import register_tools
 
 INSTRUCTIONS = """\
 Runs Python for you: scripts (run_python) and code (run_code) in Jupyter kernels. A session is a \
@@ -118,7 +121,12 @@ def build_server(settings: Settings, registry: Registry) -> FastMCP[Any]:
         instructions=INSTRUCTIONS,
         version=_version(),
         strict_input_validation=True,
+        # As long as an answer to a program's question may take.
+        request_state_security=RequestStateSecurity.ephemeral(ttl=settings.max_timeout),
         middleware=[OneSentence()],
     )
-    Tools(settings, registry, Projects(settings.projects_dir)).register(server)
+    faces = Faces()
+    register_tools(server, settings, registry, faces)
+    register_resources(server, registry, faces)
+    server.add_extension(Tasks())
     return server

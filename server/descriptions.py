@@ -14,14 +14,22 @@ Use this for scripts. The script's folder is its working directory, `__name__` i
 stay in the session afterwards, so run_code can look at them and the next script can use
 loaded data. Matplotlib figures come back as images without any savefig. A run that takes
 too long is interrupted, then its kernel is restarted and the variables are lost; the last
-line of the result says so when it is so. Code in a kernel can do anything that the
-server's account can.""",
+line of the result says so when it is so. With `background` it outlives the call. Code in a
+kernel can do anything that the server's account can.""",
     "run_code": """\
 Run Python code in the session's kernel like one notebook cell: the value of a last
 expression is shown, top-level await works, and variables stay for the next run.
 
 Use this for short steps, for looking at variables that a script left, and for plots of
 loaded data. The working directory is the projects directory. For a file use run_python.""",
+    "get_output": """\
+Get what a run has written: the news of one in the background, or what did not fit into
+a result.
+
+With `run_id` alone: the result of a run that has ended, or the news since the last call of
+one that goes on; `wait` waits for news. With `offset`: a page of its text from that character
+on. With `image`: that image as large as can be. Outputs are kept until younger ones need the
+room, at the latest until the server ends.""",
     "stop_run": """\
 Interrupt what runs in a session (as Ctrl-C does). The variables stay when the program
 obeys; a kernel that does not is restarted, and the answer says so.
@@ -29,6 +37,11 @@ obeys; a kernel that does not is restarted, and the answer says so.
 Give `session` or `run_id`; with neither, the session is `default`.""",
     "list_sessions": """\
 List the sessions: state, age, idle time, memory, Python, number of runs.""",
+    "list_variables": """\
+List the variables of a session: name, type, size or shape, and the value's beginning.
+
+Works while a program runs, and is no run itself. Of objects that only their own code could
+show, the type alone is told.""",
     "restart_session": """\
 Give a session a fresh kernel: what runs in it is ended and its variables are lost.""",
     "close_session": """\

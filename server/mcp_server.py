@@ -70,7 +70,7 @@ async def _serve(settings: Settings, backend: LocalBackend) -> int:
     from kernels.session import Policy
     from server.app import build_server, warm_up
 
-    policy = Policy(settings.grace, settings.keep_after_timeout)
+    policy = Policy(settings.grace, settings.keep_after_timeout, settings.max_timeout)
     limits = Limits(settings.max_sessions, settings.idle_timeout, policy)
     async with Registry(backend, limits) as registry:
         registry.prepare()

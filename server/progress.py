@@ -1,4 +1,4 @@
-"""Waiting for a run while its caller is told how it gets on."""
+"""Waiting for a run while its caller is told how it gets on, and asked what its program asks."""
 
 from __future__ import annotations
 
@@ -7,36 +7,96 @@ import time
 
 from fastmcp import Context
 
+from kernels.questions import Question
 from kernels.result import RunResult
-from kernels.session import Run
-from server.render import clean
+from kernels.run import Run
+from kernels.transcript import clean
+from server import questions
 
 #: Seconds between two notifications when there are new lines, and the most without any.
 _NEWS, _HEARTBEAT = 1.0, 5.0
-_WAITING = "waiting for its turn; {:.0f} s"
 
 
-async def follow(ctx: Context, run: Run) -> RunResult:
+async def follow(ctx: Context, run: Run, seen: int = 0) -> RunResult | Question:
     """Its result. Until then notifications have its new lines, or words on how long it takes.
 
-    When the caller goes away, the run is stopped.
+    A question of its program later than number `seen` is put to the caller; in the newer protocol
+    that takes a call of its own, so there it is returned. When the caller goes away, the run is
+    stopped.
     """
-    begun = said = time.monotonic()
+    news = _News(ctx, run)
+    stays = False
     try:
-        if run in run.session.runs[1:]:
+        if run.place:
             # At once, so that the caller knows whose run it is that goes on.
-            await ctx.report_progress(0, message=_WAITING.format(0))
+            await ctx.report_progress(0, message=_words(run, 0))
         while True:
-            done, _ = await asyncio.wait({run.done}, timeout=_NEWS)
-            if done:
+            question = await run.asks(seen, _NEWS)
+            if run.done.done():
                 return await run.result()
-            now = time.monotonic()
-            news = clean(run.take_news()).strip("\n")
-            if news or now - said >= _HEARTBEAT - _NEWS:
-                said = now
-                words = "{:.0f} s" if run.execution else _WAITING
-                message = news or words.format(now - begun)
-                await ctx.report_progress(round(now - begun, 3), message=message)
+            if question is not None and questions.asks_by_result(ctx):
+                stays = True
+                return question
+            if question is not None:
+                await ask(ctx, run, question)
+                seen = question.serial
+            await news.tell()
     finally:
-        if not run.done.done():
+        if not (stays or run.done.done()):
             run.stop()
+
+
+async def ask(ctx: Context, run: Run, question: Question) -> None:
+    """Put a question of a run to the caller, and pass the answer on. In the older protocol."""
+    news = _News(ctx, run)
+    asking = asyncio.create_task(questions.ask_now(ctx, question))
+    try:
+        while run.question == question and not asking.done():
+            await asyncio.wait({asking, run.done}, timeout=_NEWS, return_when=_FIRST)
+            await news.tell()
+        if asking.done():
+            run.answer(question.serial, asking.result())
+    finally:
+        asking.cancel()
+
+
+_FIRST = asyncio.FIRST_COMPLETED
+
+
+async def wait_for_news(ctx: Context, run: Run, seconds: float, extent: int) -> None:
+    """Until it is over, asks something, or its recording is more than `extent`, at most `seconds`.
+
+    Whoever waits is told at times that somebody works on it. The run is not touched.
+    """
+    begun = time.monotonic()
+    while run.recording.extent <= extent and run.question is None and not run.done.done():
+        passed = time.monotonic() - begun
+        if passed >= seconds:
+            return
+        if passed:
+            await ctx.report_progress(round(passed, 3), message=_words(run, run.seconds))
+        await run.news(extent, min(_HEARTBEAT - _NEWS, seconds - passed))
+
+
+class _News:
+    """Tells a caller the news of a run, at the times that the constants above name."""
+
+    def __init__(self, ctx: Context, run: Run) -> None:
+        self._ctx, self._run = ctx, run
+        self._begun = self._said = time.monotonic()
+
+    async def tell(self) -> None:
+        now = time.monotonic()
+        if now - self._said < _NEWS:
+            return
+        news = clean(self._run.take_news()).strip("\n")
+        if news or now - self._said >= _HEARTBEAT - _NEWS:
+            self._said = now
+            message = news or _words(self._run, now - self._begun)
+            await self._ctx.report_progress(round(now - self._begun, 3), message=message)
+
+
+def _words(run: Run, seconds: float) -> str:
+    if run.place:
+        return f"waiting for its turn, place {run.place + 1}; {seconds:.0f} s"
+    return f"{seconds:.0f} s"

@@ -1,4 +1,4 @@
-"""A run's result as MCP content that fits a model's context. Pure.
+"""A run's result, or a part of what it wrote, as MCP content that fits a model's context.
 
 The budget is `MAX_TEXT` characters of text in all, of which the middle is left out and counted,
 and `MAX_BYTES` bytes in all. Text of both streams stands in the order in which it was written;
@@ -7,45 +7,53 @@ standard error is marked.
 
 from __future__ import annotations
 
-import json
-import re
+import base64
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from fastmcp.tools.base import ToolResult
-from mcp_types import ContentBlock, ImageContent, TextContent
+from mcp_types import ContentBlock, ImageContent, ResourceLink, TextContent
 
-from kernels.outputs import Display, Error, Omitted, Output, StreamName, Text
+from kernels.outputs import Omitted
 from kernels.result import RunResult, Status
-from kernels.textlog import Log, Slot
-from server.images import Image, from_bundle
+from kernels.transcript import clean, mark
+from server.document import Document, Faces, Item, Missing, Words, described, of_outputs
+from server.images import Picture, fit
 
 MAX_TEXT = 20_000
 MAX_BYTES = 900_000
 META_KEY = "rmi-agent/run"
 #: A character of text takes at most 6 bytes in JSON; the facts take what is then left.
-_IMAGE_BYTES = MAX_BYTES - 6 * MAX_TEXT - 60_000
-_MAX_IMAGES = 20
-#: Characters of an error's message among the facts, and of an explanation.
-_VALUE, _EXPLANATION = 2_000, 4_000
-_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
+IMAGE_BYTES = (MAX_BYTES - 6 * MAX_TEXT - 60_000) * 3 // 4
+_MAX_IMAGES, _MAX_LINKS = 20, 10
+#: Characters of an error's message among the facts, of an explanation, of a thread's text.
+_VALUE, _EXPLANATION, _LATE = 2_000, 4_000, 4_000
 
 
-def clean(text: str) -> str:
-    """`text` without the escape sequences that colour it or move a cursor, and with escapes for
-    lone surrogates, which cannot be sent."""
-    text = _ANSI.sub("", text) if "\x1b" in text else text
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def tool_result(result: RunResult) -> ToolResult:
-    """The answer of a run tool."""
-    blocks, truncated = _content(result)
+def tool_result(result: RunResult, faces: Faces | None = None) -> ToolResult:
+    """The answer of a run tool. May have to read files, and to draw."""
+    faces = faces or Faces()
+    document = of_outputs(result.run_id, result.outputs, faces)
+    before, after = _late(result), _cut(clean(result.explanation), _EXPLANATION)
+    room = MAX_TEXT - 400 - len(before) - len(after) - len(facts_line(result))
+    pictures = _Pictures(result.run_id, document.images(), faces)
+    parts, truncated = _within(document, room, pictures)
+    blocks = _blocks(parts, pictures, before, after) or [_text("(No output)")]
     blocks.append(_text(facts_line(result)))
-    return ToolResult(
-        content=blocks, meta={META_KEY: facts(result, truncated)}, is_error=result.failed
-    )
+    known = facts(result, truncated or bool(pictures.left_out))
+    return ToolResult(content=blocks, meta={META_KEY: known}, is_error=result.failed)
+
+
+def content(document: Document, run_id: str, start: int, end: int, faces: Faces) -> list[Any]:
+    """The blocks of a part of a document."""
+    parts = list(document.part(start, end))
+    images = [part for part in parts if isinstance(part, Item) and part.image]
+    return _blocks(parts, _Pictures(run_id, images, faces))
+
+
+def one_image(item: Item, run_id: str, faces: Faces) -> list[ContentBlock]:
+    """The blocks of a picture that has all the room of a result."""
+    return _blocks([item], _Pictures(run_id, [item], faces))
 
 
 def facts_line(result: RunResult) -> str:
@@ -82,166 +90,137 @@ def _error(error: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _content(result: RunResult) -> tuple[list[ContentBlock], bool]:
-    """The blocks before the line of facts, and whether something was left out."""
-    explanation = clean(result.explanation)
-    if len(explanation) > _EXPLANATION:
-        explanation = explanation[:_EXPLANATION] + "…"
-    pictures = _pictures(result.outputs)
-    taken = len(explanation) + len(facts_line(result))
-    taken += sum(len(picture.label) for picture in pictures.values() if picture.image)
-    room = MAX_TEXT - 200 - taken
-    log = Log(room * 2 // 3, room // 3)
-    _write(log, result, pictures)
-    outputs = _gaps_joined(log.outputs())
-    cut = any(isinstance(output, Omitted) for output in outputs)
-    cut = cut or any(picture.image is None for picture in pictures.values())
-    return _blocks(outputs, pictures, explanation), cut
+def _late(result: RunResult) -> str:
+    text = clean(result.late).rstrip("\n")
+    if not text.strip():
+        return ""
+    return f"[from a thread of an earlier run]\n{_cut(text, _LATE)}\n[this run]\n"
 
 
-@dataclass(frozen=True)
-class _Picture:
-    """A line that says what an image is, and the image itself if there is room for it."""
-
-    label: str
-    image: Image | None
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[:most] + "…"
 
 
-def _pictures(outputs: Iterable[Output]) -> dict[int, _Picture]:
-    """The images among the outputs, by the `id` of their display."""
-    found: dict[int, _Picture] = {}
-    left = _IMAGE_BYTES
-    for output in outputs:
-        image = from_bundle(output.data) if isinstance(output, Display) else None
-        if image is None:
-            continue
-        label = f"[image {len(found) + 1}: {clean(image.words)}"
-        if image.data and len(image.data) <= left and len(found) < _MAX_IMAGES:
-            left -= len(image.data)
-            found[id(output)] = _Picture(f"{label}]", image)
-        else:
-            found[id(output)] = _Picture(f"{label}; left out, no room in this result]", None)
-    return found
+def _within(
+    document: Document, room: int, pictures: _Pictures
+) -> tuple[list[Words | Missing | Item | str], bool]:
+    """What of a document is shown in `room` characters, and whether something is left out."""
+    if document.length <= room:
+        parts = list(document.part(0, document.length))
+        return [*parts], any(isinstance(part, Missing) for part in parts)
+    first, last = room * 2 // 3, document.length - room // 3
+    characters = lines = 0
+    shown: list[Item] = []
+    for part in document.part(first, last):
+        match part:
+            case Words(text):
+                characters, lines = characters + len(text), lines + text.count("\n")
+            case Missing():
+                characters, lines = characters + part.characters, lines + part.lines
+            case Item() if pictures.fitted(part):
+                shown.append(part)
+            case Item(words=words):
+                characters, lines = characters + len(words), lines + words.count("\n")
+    words = Omitted(characters, lines).words.removesuffix(" …]")
+    gap = f'{words}; get_output(run_id="{pictures.run_id}", offset={first}) reads on there …]'
+    head, tail = document.part(0, first), document.part(last, document.length)
+    return [*head, gap, *shown, *tail], True
 
 
-def _write(log: Log, result: RunResult, pictures: Mapping[int, _Picture]) -> None:
-    """Fold the outputs into `log`: text with its marks, and a slot for each image."""
-    marked = _Marked(log)
-    if result.late.strip():
-        marked.line("[from a thread of an earlier run]")
-        marked.line(clean(result.late))
-        marked.line("[this run]")
-    for output in result.outputs:
-        match output:
-            case Text(stream, text):
-                marked.write(clean(text), stream)
-            case Error(_, _, traceback):
-                marked.write(_ended(clean(traceback)), "stderr")
-            case Display():
-                picture = pictures.get(id(output))
-                if picture is not None and picture.image is not None:
-                    marked.place(output)
-                elif words := picture.label if picture is not None else _words(output):
-                    marked.line(clean(words))
-            case Omitted():
-                log.add(Slot(output))
+class _Pictures:
+    """Makes the pictures of one answer fit their room together."""
 
-
-class _Marked:
-    """Writes text to a log, with a line that names the stream wherever that changes."""
-
-    def __init__(self, log: Log) -> None:
-        self._log = log
-        self._stream: StreamName = "stdout"
-        self._at_start = True
-
-    def write(self, text: str, stream: StreamName) -> None:
-        if not text:
-            return
-        if stream != self._stream:
-            self._stream = stream
-            text = ("" if self._at_start else "\n") + _mark(stream) + text
-        self._log.write(stream, text)
-        self._at_start = text.endswith("\n")
-
-    def line(self, text: str) -> None:
-        """Write to stdout, on lines of its own."""
-        start = "" if self._at_start or self._stream != "stdout" else "\n"
-        self.write(start + _ended(text), "stdout")
-
-    def place(self, display: Display) -> None:
-        """Put an image here. What follows is a new text, of stdout unless marked."""
-        self._log.add(Slot(display))
-        self._stream, self._at_start = "stdout", True
-
-
-def _gaps_joined(outputs: Iterable[Output]) -> list[Output]:
-    """Neighbouring places where text was left out, made one."""
-    joined: list[Output] = []
-    for output in outputs:
-        last = joined[-1] if joined else None
-        if isinstance(output, Omitted) and isinstance(last, Omitted):
-            joined[-1] = Omitted(
-                last.characters + output.characters,
-                last.lines + output.lines,
-                last.displays + output.displays,
+    def __init__(self, run_id: str, items: list[Item], faces: Faces) -> None:
+        self.run_id = run_id
+        self._fitted: dict[int, Picture] = {}
+        found: dict[int, Picture] = {}
+        for item in items[:_MAX_IMAGES]:
+            picture = faces.picture(run_id, item.display)
+            if picture is not None:
+                found[item.image] = picture
+        left, most = IMAGE_BYTES, len(found)
+        # The small ones first: what they do not need is for the others.
+        for image, picture in sorted(found.items(), key=lambda each: len(each[1].raw)):
+            smaller = fit(picture, left // most)
+            most -= 1
+            if smaller is not None:
+                self._fitted[image] = smaller
+                left -= len(smaller.raw)
+        #: Images of `items` that are not shown, and words that say so.
+        self.left_out = [item.image for item in items if item.image not in self._fitted]
+        self.note = ""
+        if self.left_out:
+            self.note = (
+                f"[not shown for want of room: {len(self.left_out)} of {len(items)} images; "
+                f'get_output(run_id="{run_id}", image={self.left_out[0]}) gives one]'
             )
-        else:
-            joined.append(output)
-    return joined
+
+    def fitted(self, item: Item) -> Picture | None:
+        """The picture of `item` as it is sent, if it is."""
+        return self._fitted.get(item.image)
+
+    def blocks(self, item: Item, picture: Picture) -> list[ContentBlock]:
+        """The line that says what a picture is, and the picture."""
+        data = base64.b64encode(picture.raw).decode()
+        return [
+            _text(f"[image {item.image}: {described(picture, item.title)}]"),
+            ImageContent(type="image", data=data, mime_type=picture.mime),
+        ]
 
 
 def _blocks(
-    outputs: Iterable[Output], pictures: Mapping[int, _Picture], explanation: str
+    parts: Iterable[Words | Missing | Item | str],
+    pictures: _Pictures,
+    before: str = "",
+    after: str = "",
 ) -> list[ContentBlock]:
+    """Text, pictures and links in order; a `str` among the parts stands for text left out."""
     blocks: list[ContentBlock] = []
-    text, stream, after_gap = "", "stdout", False
-    for output in outputs:
-        if isinstance(output, Text):
-            mark = _mark(output.stream)
-            unmarked = not output.text.lstrip("\n").startswith(mark)
-            if after_gap and unmarked and "stderr" in (stream, output.stream):
-                text += mark
-            text += output.text
-            stream, after_gap = output.stream, False
-        elif isinstance(output, Omitted):
-            text = f"{_ended(text)}{output.words}\n"
-            after_gap = True
-        elif (picture := pictures.get(id(output))) and picture.image is not None:
-            image = ImageContent(
-                type="image", data=picture.image.data, mime_type=picture.image.mime
-            )
-            blocks += [*_nonblank(text), _text(picture.label), image]
-            text = ""
-    blocks += _nonblank(_ended(text) + explanation if explanation else text)
-    return blocks or [_text("(No output)")]
+    text, stream, links, gap = before, "stdout", 0, False
+    for part in parts:
+        match part:
+            case Words():
+                unmarked = not part.text.lstrip("\n").startswith(mark(part.stream))
+                if gap and unmarked and "stderr" in (stream, part.stream):
+                    text += mark(part.stream)
+                text += part.text
+                stream, gap = part.stream, False
+            case Missing(characters, lines):
+                text = f"{_ended(text)}{Omitted(characters, lines).words}\n"
+                gap = True
+            case str():
+                text, gap = f"{_ended(text)}{part}\n", True
+            case Item():
+                if picture := pictures.fitted(part):
+                    blocks += [*_nonblank(text), *pictures.blocks(part, picture)]
+                    text = ""
+                else:
+                    text += part.words
+                if part.more and links < _MAX_LINKS:
+                    blocks += _nonblank(text)
+                    blocks.append(_link(pictures.run_id, part))
+                    text, links = "", links + 1
+    for words in (pictures.note, after):
+        text = _ended(text) + words if words else text
+    return blocks + _nonblank(text)
 
 
-def _nonblank(text: str) -> list[TextContent]:
+def _link(run_id: str, item: Item) -> ResourceLink:
+    return ResourceLink(
+        type="resource_link",
+        uri=f"run://{run_id}/outputs/{item.number}",
+        name=f"output {item.number} of run {run_id}: {', '.join(item.more)}"[:200],
+        mime_type=item.more[0],
+    )
+
+
+def _nonblank(text: str) -> list[ContentBlock]:
     return [_text(text)] if text.strip() else []
-
-
-def _mark(stream: StreamName) -> str:
-    return f"[{stream}]\n"
 
 
 def _ended(text: str) -> str:
     """`text` with its last line ended; nothing stays nothing."""
     return text if not text or text.endswith("\n") else text + "\n"
-
-
-def _words(display: Display) -> str:
-    """What a display that is no image says in text."""
-    data = display.data
-    for mime in ("text/markdown", "text/latex", "text/plain"):
-        if isinstance(data.get(mime), str) and data[mime]:
-            return str(data[mime])
-    if "application/json" in data:
-        return json.dumps(data["application/json"], ensure_ascii=False, separators=(",", ":"))
-    if isinstance(data.get("text/html"), str):
-        lines = re.sub(r"<[^<>]*>", " ", data["text/html"]).splitlines()
-        return "\n".join(line.strip() for line in lines if line.strip())
-    return f"[a display that cannot be shown here: {', '.join(data)}]" if data else ""
 
 
 def _text(text: str) -> TextContent:

@@ -38,6 +38,7 @@ class FdReader:
         self._pipes = dict(zip(pipes, ("stdout", "stderr")))
         self._lifeline = lifeline
         self._lock = threading.RLock()
+        self._read = _reader()
         self._quick, self._patient = select.poll(), select.poll()
         for fd in pipes:
             os.set_blocking(fd, False)
@@ -83,10 +84,7 @@ class FdReader:
                 self._lock.release()
 
     def _take(self, fd: int) -> None:
-        try:
-            data = os.read(fd, 65536)
-        except OSError:
-            return
+        data = self._read(fd)
         if data:
             self._write(self._pipes[fd], data)
 
@@ -100,6 +98,36 @@ class FdReader:
                     self._take(fd)
 
 
+def _reader() -> Callable[[int], bytes]:
+    """Reads what is in a pipe that does not block, at most 64 KiB.
+
+    `os.read` would let go of the interpreter's lock, and a program that kills itself while the
+    reader waits to have it back would take with it what is in no pipe any more.
+    """
+    try:
+        import ctypes
+
+        read = ctypes.PyDLL(None).read
+        read.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]
+        read.restype = ctypes.c_ssize_t
+        buffer = ctypes.create_string_buffer(65536)
+    except (ImportError, OSError, AttributeError, TypeError):
+        return _read_letting_go
+
+    def held(fd: int) -> bytes:
+        size = read(fd, buffer, 65536)
+        return ctypes.string_at(buffer, size) if size > 0 else b""
+
+    return held
+
+
+def _read_letting_go(fd: int) -> bytes:
+    try:
+        return os.read(fd, 65536)
+    except OSError:
+        return b""
+
+
 def _place(fd: int) -> Optional[Tuple[int, int]]:
     """What tells a file or pipe from all others."""
     try:
@@ -110,9 +138,15 @@ def _place(fd: int) -> Optional[Tuple[int, int]]:
 
 
 class Stdin:
-    """Standard input of one run. At its end, and when none was given, it is at its end at once."""
+    """Standard input of one run. When no text was given, it is at its end at once.
 
-    def __init__(self, text: str) -> None:
+    `reads_directly` is called whenever somebody asks for its descriptor, and `at_end` whenever it
+    is read at its end, which it is only if there are no more bytes then, either.
+    """
+
+    def __init__(
+        self, text: str, reads_directly: Callable[[], None], at_end: Callable[[], bytes]
+    ) -> None:
         # First, because a file must not get the number 0 itself, where a program has closed it.
         _empty_stdin()
         if text:
@@ -122,7 +156,7 @@ class Stdin:
                 file.seek(0)
                 os.dup2(file.fileno(), 0)
         self._given = bool(text)
-        raw = io.FileIO(0, closefd=False)
+        raw = _Input(reads_directly, at_end)
         raw.name = "<stdin>"
         newline = None if os.name == "nt" else "\n"
         stream: Any = io.TextIOWrapper(io.BufferedReader(raw), "utf-8", newline=newline)
@@ -133,6 +167,40 @@ class Stdin:
         """Nothing of it is left for the next run."""
         if self._given:
             _empty_stdin()
+
+
+class _Input(io.FileIO):
+    """Descriptor 0, and what comes after its end."""
+
+    def __init__(self, reads_directly: Callable[[], None], at_end: Callable[[], bytes]) -> None:
+        super().__init__(0, closefd=False)
+        self._reads_directly, self._at_end = reads_directly, at_end
+        self._more = b""
+        #: Whether the last line so far has no end: the end of the file is one.
+        self._within_line = False
+
+    def fileno(self) -> int:
+        self._reads_directly()
+        return super().fileno()
+
+    def readall(self) -> bytes:
+        more, self._more, self._within_line = self._more, b"", False
+        return more + (super().readall() or b"")
+
+    def readinto(self, buffer: Any) -> Any:
+        if not self._more:
+            size = super().readinto(buffer)
+            if size:
+                self._within_line = buffer[size - 1] != 10
+            if size != 0 or not len(buffer):
+                return size
+            if self._within_line:
+                self._within_line = False
+                return 0
+            self._more = self._at_end()
+        size = min(len(buffer), len(self._more))
+        buffer[:size], self._more = self._more[:size], self._more[size:]
+        return size
 
 
 def _empty_stdin() -> None:

@@ -7,8 +7,10 @@
     {"mode": "code", "stdin": text}     a cell, with python's own traceback
     {"mode": "exit"}                    leave as `python` does at its end (atexit handlers run)
 
-The reply's content then has `rmi`: `exit_code`, and `error` as in `failures.describe`. A request
-without that metadata is an ordinary cell, as a notebook front end sends it.
+The first two may have `"ask": true`, when somebody can be asked (see `asking`). The reply's
+content then has `rmi`: `exit_code`, `error` as in `failures.describe`, and `wanted_input`, the
+prompt of the `input` that it died of because standard input was at its end. A request without
+that metadata is an ordinary cell, as a notebook front end sends it.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import sys
 import traceback
 from typing import Any, Dict, List, Optional, Tuple
 
+from .asking import Asking
 from .cells import Cells
 from .descriptors import FdReader, Stdin, flush_c_streams
 from .discovery import Main
@@ -30,9 +33,10 @@ from .figures import Figures
 from .loops import let_cells_call_run
 from .plain import make_plain, print_displays_in_forks, silence_the_kernel
 from .script import Scripts
-from .signals import Signals, interruptible
+from .signals import Signals, forget_interrupts, interruptible
 from .streams import Outlet, Stream, make_packable
 from .threads import Offspring
+from .variables import Variables
 
 
 class Guest:
@@ -67,9 +71,11 @@ class Guest:
         self._signals = Signals(kernel)
         offspring, fork = Offspring(outlet), Fork()
         self._scripts = Scripts(shell.user_ns, offspring, fork, self._signals, filters)
+        self._asking = Asking(kernel, outlet)
         self._figures = Figures(shell)
         self._cells = Cells(shell, kernel.do_execute, lambda code: fork.leave(code, offspring.wait))
         kernel.do_execute = self.do_execute
+        Variables(kernel, shell.user_ns)
         make_plain(app, environment)
         print_displays_in_forks(shell, outlet)
         silence_the_kernel(app.log, outlet)
@@ -92,18 +98,26 @@ class Guest:
         if mode == "exit":
             return self._leave()
         try:
+            # This machine's clock, as the server's is.
+            forget_interrupts(parent["header"]["date"].timestamp())
             self._restore_process()
             with contextlib.ExitStack() as stack:
                 stack.callback(self._finish)
-                stack.callback(Stdin(request.get("stdin") or "").close)
+                asking = self._asking
+                text = request.get("stdin") or ""
+                stack.callback(Stdin(text, asking.reads_directly, asking.at_end).close)
+                stack.enter_context(asking.run(bool(request.get("ask")), parent))
                 if mode == "file":
-                    return self._run_file(request, parent)
+                    return asking.told(self._run_file(request, parent))
+                if mode == "code":
+                    # Or ipykernel would put its own `input` in the place of ours.
+                    kwargs["allow_stdin"] = False
                 self._scripts.workspace.refresh()
                 reply = await self._cells.run(mode == "code", code, silent, *args, **kwargs)
                 if mode == "code":
                     with interruptible():
                         self._end_of_program()
-                return reply
+                return asking.told(reply)
         except BaseException as error:
             # Nothing of ours may cost the reply: the server would wait for it.
             traceback.print_exc(file=self._new_streams()[1])

@@ -77,10 +77,10 @@ def _ms(seconds: float) -> str:
 def _memory(projects: Path) -> list[Line]:
     return [
         Line(
-            (name, title, str(ours), str(floor), "floor", "", "", ""),
-            {"name": name, "baseline": "floor", "ours": asdict(ours), "floor": asdict(floor)},
+            (name, title, str(ours), str(other), which, "", "", ""),
+            {"name": name, "baseline": which, "ours": asdict(ours), "other": asdict(other)},
         )
-        for name, title, ours, floor in memory_lines(projects)
+        for name, title, ours, other, which in memory_lines(projects)
     ]
 
 

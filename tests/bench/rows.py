@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench import memory
+from tests.bench import memory, volume
 from tests.bench.stdio import COMMANDS, ROOT, Server, environment
 
 #: Does the thing once and returns the seconds that count.
@@ -36,6 +36,7 @@ def make_projects(path: Path) -> None:
     """Put the scripts into the projects directory that all servers get."""
     shutil.copy(ROOT / "tests" / "test_samples" / _HELLO, path)
     (path / _IMPORTS).write_text(_IMPORTS_SOURCE)
+    volume.make_figure(path)
 
 
 @dataclass(frozen=True)
@@ -218,7 +219,7 @@ def _second_session(projects: Path) -> AbstractAsyncContextManager[Pair]:
     return _session(projects, 2)
 
 
-#: In the order of the table.
+#: In the order of the table; few repeats of what takes seconds.
 ROWS = (
     Row("warm", 'run_code("1+1"), warm', "floor", 0.9, 20, _warm_code),
     Row("warm-client", "the same through FastMCP's client", "floor", None, 20, _warm_client),
@@ -230,11 +231,14 @@ ROWS = (
     Row("start", "start to initialize answered", "bare", 1.05, 2, _start),
     Row("first-call", "first list_files, at once", "itself warm", 3.0, 2, _first_call),
     Row("first-call-idle", "the same, 300 ms later", "itself warm", None, 2, _first_call_later),
+    Row("volume", "100 MB of text, 200 figures of 100 kB", "raw loop", 1.3, 1, volume.volume),
+    Row("figure", "a result with a figure of 1 MB", "no-op tool", 2.0, 5, volume.figure),
+    Row("page", "the last page of 100 MB", "50 ms", 1.0, 5, volume.page),
 )
 
 
-def memory_lines(projects: Path) -> list[tuple[str, str, memory.Memory, memory.Memory]]:
-    """(name, title, ours, floor server's): what idle servers and sessions occupy."""
+def memory_lines(projects: Path) -> list[tuple[str, str, memory.Memory, memory.Memory, str]]:
+    """(name, title, ours, the other's, which other): what servers and sessions occupy."""
     with Server("ours", projects) as ours, Server("floor", projects) as floor:
         for server in (ours, floor):
             server.initialize()
@@ -247,8 +251,10 @@ def memory_lines(projects: Path) -> list[tuple[str, str, memory.Memory, memory.M
         memory.settle(ours.pid)
         further = memory.of_family(ours.pid).per(one[0], 2)
         kernel = one[1].per(alone[1], 1)
+    before, most = volume.growth(projects)
     return [
-        ("memory-server", "server process, USS / PSS / RSS", *alone),
-        ("memory-all", "with helpers and one idle session", *one),
-        ("memory-session", "each further idle session", further, kernel),
+        ("memory-server", "server process, USS / PSS / RSS", *alone, "floor"),
+        ("memory-all", "with helpers and one idle session", *one, "floor"),
+        ("memory-session", "each further idle session", further, kernel, "floor"),
+        ("memory-volume", "after the volume row; RSS: the most ever", most, before, "before it"),
     ]

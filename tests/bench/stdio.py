@@ -24,6 +24,7 @@ _TIMEOUT = 120.0
 COMMANDS: Mapping[str, Sequence[str]] = {
     "ours": (sys.executable, "server/mcp_server.py"),
     "bare": (sys.executable, "tests/bench/servers/bare.py"),
+    "image": (sys.executable, "tests/bench/servers/image.py"),
     "seed": (sys.executable, "tests/bench/servers/seed.py"),
     "floor": (sys.executable, "-m", "tests.bench.servers.floor"),
 }

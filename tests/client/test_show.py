@@ -79,11 +79,12 @@ class TestText:
         refused = "rmi-agent: No.\nrmi-agent: The server refused, without a reason.\n"
         assert capsys.readouterr() == ("", refused)
 
-    def test_links_and_embedded_text(self, capsys):
+    def test_embedded_text_is_shown_and_links_are_not(self, capsys):
+        """A link leads to another form of what is shown anyway."""
         link = SimpleNamespace(type="resource_link", uri="rmi://run/7")
         embedded = SimpleNamespace(type="resource", resource=SimpleNamespace(text="whole\n"))
         show(result(link, embedded, SimpleNamespace(type="audio"), session="s"))
-        assert capsys.readouterr().out == "[resource_link: rmi://run/7]\nwhole\n[audio]\n"
+        assert capsys.readouterr().out == "whole\n[audio]\n"
 
 
 class TestImages:

@@ -35,7 +35,7 @@ mcp = FastMCP("busy")
 @mcp.tool
 async def run_python(ctx: Context, file_name: str) -> str:
     try:
-        await ctx.report_progress(5.0, message="waiting for its turn; 5 s")
+        await ctx.report_progress(5.0, message="waiting for its turn, place 2; 5 s")
         await asyncio.sleep(60)
     finally:
         Path(__file__).with_name("ended").touch()

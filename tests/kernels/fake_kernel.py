@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from kernels.errors import KernelStartError
@@ -24,6 +26,8 @@ class FakeKernel:
         #: What to do when it is interrupted.
         self.obey: Callable[[FakeKernel], None] = lambda kernel: None
         self.trace = ""
+        #: What it answers on the control channel.
+        self.told: Mapping[str, Any] | None = None
         self.interrupts = 0
         self.closed = False
         #: Id, content and metadata of the last request, and how many there were.
@@ -46,6 +50,11 @@ class FakeKernel:
         else:
             asyncio.get_running_loop().call_soon(self.answer, self)
         return self.request
+
+    async def ask(
+        self, type: str, content: Mapping[str, Any], timeout: float
+    ) -> Mapping[str, Any] | None:
+        return self.told
 
     def interrupt(self) -> None:
         self.interrupts += 1
@@ -105,6 +114,8 @@ class FakeBackend:
         #: Set: a start is over at once. Clear it to hold starts back.
         self.open = asyncio.Event()
         self.open.set()
+        self._directory = tempfile.TemporaryDirectory(prefix="rmi-agent-test-")
+        self.directory = Path(self._directory.name)
 
     async def start(self) -> FakeKernel:
         await self.open.wait()
@@ -116,3 +127,4 @@ class FakeBackend:
     async def close(self) -> None:
         for kernel in self.kernels:
             await kernel.close()
+        self._directory.cleanup()

@@ -242,7 +242,7 @@ class TestBounds:
         assert collector.characters == 700_000
 
     def test_displays_beyond_the_limit_are_counted(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(collector_module, "DISPLAY_BYTES", 10_000)
+        monkeypatch.setattr(collector_module, "DISPLAY_BYTES", 12_500)
         collector = fed(*[display("x" * 4000) for _ in range(5)], out("end"))
         assert collector.outputs() == (
             shown("x" * 4000),
@@ -253,10 +253,10 @@ class TestBounds:
 
     def test_many_small_displays_are_bounded_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(collector_module, "DISPLAY_BYTES", 100_000)
-        assert len(fed(*[display("") for _ in range(1000)]).outputs()) == 101
+        assert len(fed(*[display("") for _ in range(1000)]).outputs()) == 51
 
     def test_json_counts_as_what_it_is(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(collector_module, "DISPLAY_BYTES", 10_000)
+        monkeypatch.setattr(collector_module, "DISPLAY_BYTES", 12_500)
         big = iopub("display_data", data={"application/json": ["x" * 20_000]}, metadata={})
         assert fed(big).outputs() == (Omitted(displays=1),)
 
@@ -264,19 +264,19 @@ class TestBounds:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """An animation of a thousand frames is as large as its last one."""
-        monkeypatch.setattr(collector_module, "DISPLAY_BYTES", 10_000)
+        monkeypatch.setattr(collector_module, "DISPLAY_BYTES", 12_500)
         frames = [display(f"{n:05}" * 1000, "d", "update_display_data") for n in range(1000)]
         assert fed(display("", "d"), *frames).outputs() == (shown("00999" * 1000),)
 
     def test_an_update_that_is_too_large_leaves_what_was_there(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(collector_module, "DISPLAY_BYTES", 10_000)
+        monkeypatch.setattr(collector_module, "DISPLAY_BYTES", 12_500)
         collector = fed(display("a", "d"), display("x" * 20_000, "d", "update_display_data"))
         assert collector.outputs() == (shown("a"), Omitted(displays=1))
 
     def test_clearing_makes_room(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(collector_module, "DISPLAY_BYTES", 10_000)
+        monkeypatch.setattr(collector_module, "DISPLAY_BYTES", 12_500)
         frame = [iopub("clear_output", wait=True), display("x" * 6000)]
         assert fed(*frame * 100).outputs() == (shown("x" * 6000),)
 

@@ -82,8 +82,8 @@ async def test_nothing_is_left_of_many_sessions(projects: Path) -> None:
             await registry.close("", name)
         assert not any(pid is not None and alive(pid) for pid in pids)
         assert open_fds() == before
-        assert list(made._directory.iterdir()) == []
-    assert not made._directory.exists()
+        assert list(made.directory.iterdir()) == []
+    assert not made.directory.exists()
 
 
 async def test_children_end_with_their_kernel_and_not_with_another(projects: Path) -> None:
@@ -138,7 +138,7 @@ async def test_without_fork_kernels_work_all_the_same(
         assert result.exit_code == 4
         assert await ask(registry, "print(1)") == "1\n"
     assert pid is not None and not alive(pid)
-    assert not made._directory.exists()
+    assert not made.directory.exists()
 
 
 async def test_the_servers_own_settings_stay_out_of_kernels(
@@ -158,7 +158,7 @@ async def test_garbage_on_the_sockets_is_ignored(projects: Path) -> None:
     made = backend(projects)
     async with Registry(made, Limits()) as registry:
         await ask(registry, "x = 1")
-        connection = next(made._directory.iterdir()) / "k"
+        connection = next(made.directory.iterdir()) / "k"
         context = zmq.Context()
         for port in (1, 4):
             sock = context.socket(zmq.DEALER)

@@ -176,7 +176,7 @@ async def test_output_between_two_runs_is_late(bench: Bench) -> None:
     await bench.run(
         "import threading, time\n"
         "def late(): print('between'); said.set()\nsaid = threading.Event()\n"
-        "timer = threading.Timer(0.01, late); timer.daemon = True; timer.start()"
+        "timer = threading.Timer(0.3, late); timer.daemon = True; timer.start()"
     )
     result = await bench.run("said.wait(); timer.join(); print('second')", name="second.py")
     assert items(result) == ["o:second\n"]

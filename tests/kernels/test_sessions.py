@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
-from kernels.errors import SessionError, SessionNotFound, TooManySessions
+from kernels.errors import RunNotFound, SessionError, SessionNotFound, TooManySessions
 from kernels.execution import CodeRequest
 from kernels.launching import LocalSpec, kernel_environment, server_python
 from kernels.local import LocalBackend
 from kernels.outputs import Display
 from kernels.registry import Limits, Registry
 from kernels.result import RunResult, State, Status
-from kernels.session import Policy, Run, SessionState
+from kernels.run import Run
+from kernels.session import Policy, SessionState
 from tests.conftest import RunCode, alive, text_of, until
 
 GONE = "session restarted: its variables are gone"
@@ -85,9 +86,12 @@ class TestSideBySide:
         assert other.error["name"] == "NameError"
         assert len(registry.sessions("ann")) == len(registry.sessions("bob")) == 1
         assert registry.sessions("eve") == []
-        for look in (registry.find, registry.find_run):
-            with pytest.raises(SessionNotFound):
-                look("eve", "default")
+        with pytest.raises(SessionNotFound):
+            registry.find("eve", "default")
+        with pytest.raises(RunNotFound, match="There is no run '1', or it is no longer remembered"):
+            registry.find_run("eve", "1")
+        with pytest.raises(RunNotFound):
+            registry.find_run("bob", "1")
         with pytest.raises(SessionNotFound):
             await registry.close("eve", "default")
         assert registry.find("ann", "default") is not registry.find("bob", "default")
@@ -327,13 +331,23 @@ class TestStops:
         assert (result.state, result.notes, result.outputs) == (State.KEPT, (), ())
         assert value_of(await last.result()) == "2"
 
-    async def test_a_run_is_found_by_its_number_while_it_lasts(self, registry: Registry) -> None:
+    async def test_at_any_moment_of_its_beginning_the_state_stays(self, registry: Registry) -> None:
+        """An interrupt that comes before the program has begun is not lost, and costs nothing."""
+        await submit(registry, "kept = 1").result()
+        for number in range(60):
+            run = submit(registry, "while True: pass")
+            for _ in range(number % 20):
+                await asyncio.sleep(0.0002 * (number % 3))
+            run.stop()
+            assert (await run.result()).state is State.KEPT
+        assert value_of(await submit(registry, "kept").result()) == "1"
+
+    async def test_a_run_is_found_by_its_number_then_and_later(self, registry: Registry) -> None:
         run = await running(registry)
         assert registry.find_run("", run.id) is run
         run.stop()
         await run.result()
-        with pytest.raises(SessionNotFound, match="may have ended"):
-            registry.find_run("", run.id)
+        assert registry.find_run("", run.id) is run
 
     async def test_a_waiter_that_goes_away_does_not_touch_the_run(self, registry: Registry) -> None:
         run = submit(registry, "import time\ntime.sleep(0.3)\n'done'")

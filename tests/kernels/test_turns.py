@@ -16,7 +16,8 @@ from kernels.execution import CodeRequest
 from kernels.kernel import Exit
 from kernels.registry import Limits, Registry
 from kernels.result import State, Status
-from kernels.session import Policy, Run, SessionState
+from kernels.run import Run
+from kernels.session import Policy, SessionState
 from kernels.verdict import KEPT
 from tests.conftest import until
 from tests.kernels.fake_kernel import FakeBackend, FakeKernel

@@ -1,0 +1,190 @@
+"""A run of a session, from the moment it is asked for until its output is forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import time
+import tokenize
+from asyncio import FIRST_COMPLETED
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from kernels.execution import Execution, FileRequest, Request
+from kernels.outputs import Output
+from kernels.questions import Question
+from kernels.recording import Recording
+from kernels.result import RunResult, Status
+
+if TYPE_CHECKING:
+    from kernels.session import Session
+
+
+class Run:
+    """One run. Its session carries it out and gives it its `summary`; anybody may look on."""
+
+    def __init__(
+        self, run_id: str, session: Session, request: Request, timeout: float, recording: Recording
+    ) -> None:
+        self.id = run_id
+        self.session = session
+        #: Once it is over without its source and input.
+        self.request = request
+        self.title = request.title
+        self.timeout = timeout
+        #: What it wrote, while it goes on and afterwards.
+        self.recording = recording
+        #: While it runs.
+        self.execution: Execution | None = None
+        #: When it began, in seconds since the epoch, and monotonic; None while it waits.
+        self.began: float | None = None
+        self._begun: float | None = None
+        #: Its result but for the outputs, once it is over.
+        self.summary: RunResult | None = None
+        self.done: asyncio.Task[None]
+        #: How far it has been read by who asks for news without saying so.
+        self.seen = 0
+        self.stopping = False
+
+    # -- for its session
+
+    def begin(self, execution: Execution) -> None:
+        """It has its turn."""
+        self.execution = execution
+        self.began, self._begun = time.time(), time.monotonic()
+
+    def finish(self, summary: RunResult | None) -> None:
+        """It is over; what only a running one needs is let go. `summary` None: it failed."""
+        outputs: tuple[Output, ...] = ()
+        if self.execution is not None:
+            self.execution.collector.finish()
+            outputs = self.execution.collector.outputs()
+        self.recording.finish(outputs, source_text(self.request))
+        self.execution = None
+        self.request = _light(self.request)
+        self.summary = summary
+
+    # -- for everybody
+
+    @property
+    def place(self) -> int:
+        """How many runs of its session come before it: 0 when it is its turn, or it is over."""
+        runs = list(self.session.runs)
+        return runs.index(self) if self in runs else 0
+
+    @property
+    def seconds(self) -> float:
+        """How long it has taken so far; 0 while it waits."""
+        if self.summary is not None:
+            return self.summary.duration
+        return 0.0 if self._begun is None else time.monotonic() - self._begun
+
+    @property
+    def status(self) -> Status:
+        """What became of it; a waiting one is running. One without a kernel has died."""
+        if not self.done.done():
+            return Status.RUNNING
+        return Status.DIED if self.summary is None else self.summary.status
+
+    def stop(self, grace: float | None = None) -> None:
+        """Ask for its end, running or still waiting. Its result tells what came of it.
+
+        `grace`: seconds between interrupt and kill, where not the policy's.
+        """
+        self.stopping = True
+        if self.execution is not None:
+            self.execution.stop(grace)
+
+    async def result(self) -> RunResult:
+        """Its result when it is over. Cancelling the waiter does not touch the run.
+
+        Raises what kept it from starting, and `OutputGone`.
+        """
+        await asyncio.shield(self.done)
+        assert self.summary is not None
+        explanation = self.summary.explanation
+        if self.recording.trouble:
+            trouble = f"Its whole output could not be kept: {self.recording.trouble}."
+            explanation = f"{explanation}\n{trouble}" if explanation else trouble
+        outputs = self.recording.outputs()
+        return replace(self.summary, outputs=outputs, explanation=explanation)
+
+    @property
+    def question(self) -> Question | None:
+        """What its program waits to be told."""
+        return self.execution.questions.open if self.execution is not None else None
+
+    def answer(self, serial: int, text: str | None) -> None:
+        """Answer its question of that number, if it is open; None refuses to."""
+        if self.execution is not None:
+            self.execution.questions.answer(serial, text)
+
+    async def asks(self, after: int, seconds: float) -> Question | None:
+        """Its open question with a number above `after`. None: it is over, or there is none within
+        `seconds`."""
+        if self.execution is None:
+            await asyncio.wait({self.done}, timeout=seconds)
+            return None
+        asking = asyncio.ensure_future(self.execution.questions.after(after))
+        try:
+            await asyncio.wait({asking, self.done}, timeout=seconds, return_when=FIRST_COMPLETED)
+            return asking.result() if asking.done() else None
+        finally:
+            asking.cancel()
+
+    async def news(self, extent: int, seconds: float) -> None:
+        """Wait, at most `seconds`, until it is over, asks something, or its recording is more than
+        `extent`."""
+        grown = self.recording.grown
+        asking = asyncio.ensure_future(self.asks(0, seconds))
+        try:
+            async with asyncio.timeout(seconds):
+                while self.recording.extent <= extent and not asking.done():
+                    grown.clear()
+                    waiting = asyncio.ensure_future(grown.wait())
+                    try:
+                        await asyncio.wait({waiting, asking}, return_when=FIRST_COMPLETED)
+                    finally:
+                        waiting.cancel()
+        except TimeoutError:
+            pass
+        finally:
+            asking.cancel()
+
+    @property
+    def characters(self) -> int:
+        """Characters of text written so far."""
+        return self.recording.length + len(self.line)
+
+    @property
+    def line(self) -> str:
+        """The line that it is writing, which is not among its text yet."""
+        return self.execution.collector.line if self.execution else ""
+
+    def take_news(self) -> str:
+        """The text written since the last call, or the end of it, for progress."""
+        return self.execution.collector.take_news() if self.execution else ""
+
+    @property
+    def source(self) -> str:
+        """What was run. Raises `OutputGone`."""
+        kept = self.recording.source
+        return source_text(self.request) if kept is None else kept
+
+
+def _light(request: Request) -> Request:
+    if isinstance(request, FileRequest):
+        return replace(request, source=b"", stdin="")
+    return replace(request, source="", stdin="")
+
+
+def source_text(request: Request) -> str:
+    """The code of a request; a file's as its encoding says, as far as it can be read."""
+    if not isinstance(request, FileRequest):
+        return request.source
+    try:
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(request.source).readline)
+    except SyntaxError:
+        encoding = "utf-8-sig"
+    text = request.source.decode(encoding, "backslashreplace")
+    return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -1,0 +1,100 @@
+"""What was run and written, as resources for clients that read them."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from fastmcp import FastMCP
+from fastmcp.exceptions import ResourceError
+from fastmcp.resources import ResourceContent, ResourceResult
+
+from kernels.errors import KernelError
+from kernels.registry import Registry
+from kernels.run import Run
+from server import pages
+from server.document import Faces
+
+#: Characters of a text that are given at once; `offset` has the rest.
+_MOST = 800_000
+
+
+class Resources:
+    """The resources over one registry. `owner` is "" while there is no authentication."""
+
+    def __init__(self, registry: Registry, faces: Faces) -> None:
+        self._registry = registry
+        self._faces = faces
+        self._owner = ""
+
+    async def text(self, run_id: str, offset: int = 0) -> str:
+        """All text that a run has written, from character `offset` on."""
+        try:
+            run = self._registry.find_run(self._owner, run_id)
+            return await pages.text(run, offset, _MOST, self._faces)
+        except KernelError as error:
+            raise ResourceError(str(error)) from None
+
+    async def output(self, run_id: str, number: int) -> ResourceResult:
+        """A display of a run in every form that says more than its text."""
+        try:
+            run = self._registry.find_run(self._owner, run_id)
+            forms = await pages.forms(run, number, self._faces)
+        except KernelError as error:
+            raise ResourceError(str(error)) from None
+        return ResourceResult([ResourceContent(body, mime_type=mime) for mime, body in forms])
+
+    async def runs(self, session: str) -> str:
+        """The runs of a session, as JSON."""
+        try:
+            runs = self._registry.runs(self._owner, session)
+        except KernelError as error:
+            raise ResourceError(str(error)) from None
+        return json.dumps([_facts(run) for run in runs], ensure_ascii=False, indent=1)
+
+    async def notebook(self, session: str) -> str:
+        """All that was run in a session, as a Jupyter notebook."""
+        from notebooks.history import notebook_of
+
+        try:
+            return await notebook_of(self._registry.runs(self._owner, session))
+        except KernelError as error:
+            raise ResourceError(str(error)) from None
+
+
+def _facts(run: Run) -> dict[str, Any]:
+    began = None
+    if run.began is not None:
+        began = datetime.fromtimestamp(run.began, UTC).isoformat(timespec="seconds")
+    return {
+        "run_id": run.id,
+        "title": run.title,
+        "status": str(run.status),
+        "exit_code": run.summary.exit_code if run.summary is not None else None,
+        "began": began,
+        "duration_s": round(run.seconds, 4),
+        "text": f"run://{run.id}/text",
+    }
+
+
+def register_resources(server: FastMCP[Any], registry: Registry, faces: Faces) -> None:
+    """Add every resource to `server`."""
+    resources = Resources(registry, faces)
+    for uri, function, mime, words in (
+        ("run://{run_id}/text{?offset}", resources.text, "text/plain", "What a run has written."),
+        (
+            "run://{run_id}/outputs/{number}",
+            resources.output,
+            "text/html",
+            "A display of a run in its richest forms: HTML, SVG, the image as it was made.",
+        ),
+        ("session://{session*}/runs", resources.runs, "application/json", "A session's runs."),
+        (
+            "session://{session*}/notebook",
+            resources.notebook,
+            "application/x-ipynb+json",
+            "All that was run in a session, with its outputs, as a Jupyter notebook.",
+        ),
+    ):
+        server.resource(uri, name=function.__name__, mime_type=mime, description=words)(function)

@@ -1,0 +1,111 @@
+"""The tools on sessions."""
+
+from __future__ import annotations
+
+import asyncio
+
+from kernels.errors import KernelError
+from kernels.registry import Registry
+from kernels.session import Session
+from kernels.transcript import clean
+from kernels.variables import Variables
+from server.arguments import SessionName, refusal
+from server.settings import Settings
+
+_MOST_CHARACTERS = 20_000
+
+
+class SessionTools:
+    """The tools over one registry. `owner` is "" while there is no authentication."""
+
+    def __init__(self, settings: Settings, registry: Registry) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._owner = ""
+
+    async def list_sessions(self) -> str:
+        sessions = self._registry.sessions(self._owner)
+        if not sessions:
+            return "There is no session yet. The first run makes one."
+        pids = [session.pid for session in sessions]
+        memory = await asyncio.to_thread(lambda: [_memory(pid) for pid in pids])
+        return "\n".join(map(self._describe, sessions, memory))
+
+    def _describe(self, session: Session, memory: int | None) -> str:
+        parts = [str(session.state), f"age {_span(session.age)}"]
+        if session.runs:
+            parts.append(f"running: {session.runs[0].request.title} (run {session.runs[0].id})")
+            if session.runs[0].question is not None:
+                parts.append("it waits for an answer")
+            if len(session.runs) > 1:
+                waiting = ", ".join(run.id for run in session.runs[1:6])
+                parts.append(f"{len(session.runs) - 1} waiting (run {waiting})")
+        else:
+            parts.append(f"idle {_span(session.idle_seconds)}")
+        if memory is not None:
+            parts.append(f"{memory / 1e6:.0f} MB")
+        parts += [self._settings.python, f"{session.count} runs"]
+        return f"{session.name}: {' · '.join(parts)}"
+
+    async def list_variables(self, session: SessionName = "default") -> str:
+        try:
+            found = await self._registry.find(self._owner, session).variables()
+        except KernelError as error:
+            raise refusal(error) from None
+        return _table(found, session)
+
+    async def restart_session(self, session: SessionName = "default") -> str:
+        try:
+            printed = await self._registry.find(self._owner, session).restart()
+        except KernelError as error:
+            raise refusal(error) from None
+        return _with_output(f"Session {session!r} restarted: its variables are gone.", printed)
+
+    async def close_session(self, session: SessionName = "default") -> str:
+        try:
+            printed = await self._registry.close(self._owner, session)
+        except KernelError as error:
+            raise refusal(error) from None
+        return _with_output(f"Session {session!r} closed: its variables are gone.", printed)
+
+
+def _table(found: Variables, session: str) -> str:
+    """A line for each variable, and what else has a name."""
+    lines = []
+    for variable in found.shown:
+        facts = (variable.type, variable.size, variable.preview)
+        lines.append(clean(f"{variable.name}: {' · '.join(fact for fact in facts if fact)}"))
+    if found.total > len(found.shown):
+        lines.insert(0, f"[the last {len(found.shown):,} of {found.total:,} variables]")
+    for group, names in found.others.items():
+        rest = names.total - len(names.shown)
+        more = f" and {rest:,} more" if rest else ""
+        lines.append(clean(f"[{names.total:,} {group}: {', '.join(names.shown)}{more}]"))
+    text = "\n".join(lines)
+    if len(text) > _MOST_CHARACTERS:
+        text = text[:_MOST_CHARACTERS].rpartition("\n")[0] + "\n[… cut]"
+    return text or f"Session {session!r} has no variables."
+
+
+def _with_output(sentence: str, printed: str) -> str:
+    return f"{sentence}\nAt its end it printed:\n{printed}" if printed.strip() else sentence
+
+
+def _span(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _memory(pid: int | None) -> int | None:
+    """Bytes of resident memory of a process and its children."""
+    if pid is None:
+        return None
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        family = [process, *process.children(recursive=True)]
+        return sum(member.memory_info().rss for member in family)
+    except psutil.Error:
+        return None
