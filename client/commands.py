@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from client.asking import Asker, can_ask
 from client.connection import Connection
 from client.progress import Progress
 from client.shell import shell
-from client.show import FAILED, complain, note, show
+from client.show import FAILED, complain, facts_of, note, show
 
 if TYPE_CHECKING:
     from fastmcp.client.client import CallToolResult
@@ -28,8 +29,9 @@ def perform(options: argparse.Namespace) -> int:
     for name in ("code", "stdin"):
         if getattr(options, name, None) == "-":
             setattr(options, name, sys.stdin.read())
-    connection = Connection(options.server)
     with Progress() as progress:
+        asker = Asker(progress.clear) if can_ask() else None
+        connection = Connection(options.server, asker)
         progress.begin("rmi-agent", "connecting")
         with connection:
             progress.clear()
@@ -121,8 +123,13 @@ class _Command:
             arguments[name] = getattr(options, name, None)
         arguments = {name: value for name, value in arguments.items() if value}
         self._progress.begin(title)
+        report = self._progress.report
         try:
-            result = self._connection.run(tool, arguments, self._session, self._progress.report)
+            result = self._connection.run(tool, arguments, self._session, report)
+            while (facts := facts_of(result) or {}).get("status") == "running":
+                # It has asked so often that the call had to end; another one follows it.
+                again = {"run_id": facts["run_id"], "wait": 20}
+                result = self._connection.run("get_output", again, self._session, report)
         finally:
             self._progress.clear()
         return show(result, options.images, brief=brief)

@@ -20,6 +20,8 @@ from client.mcp_client import OnProgress, RmiMcpClient, ServerError, Tool
 if TYPE_CHECKING:
     from fastmcp.client.client import CallToolResult
 
+    from client.asking import Asker
+
 Result = TypeVar("Result")
 Work = Coroutine[Any, Any, Result]
 
@@ -32,14 +34,16 @@ WAITING = re.compile(r"waiting for its turn, place \d+; \d+ s")
 
 
 class Connection:
-    """A connection to a server, open inside `with`. See `RmiMcpClient` for `server`.
+    """A connection to a server, open inside `with`. See `RmiMcpClient` for `server`; `asker` asks
+    what programs ask.
 
     Every method raises `ServerError`, and KeyboardInterrupt when Ctrl-C made it give up. Only
     for the main thread, which alone gets signals.
     """
 
-    def __init__(self, server: str | None) -> None:
-        self._client = RmiMcpClient(server)
+    def __init__(self, server: str | None, asker: Asker | None = None) -> None:
+        self._client = RmiMcpClient(server, ask=asker)
+        self._asker = asker
         self._loop = asyncio.new_event_loop()
         # A daemon: what hangs must not hold the process. A server that we started ends with it,
         # because its input ends.
@@ -97,6 +101,8 @@ class Connection:
             if not waits:
                 with suppress(ServerError):
                     await self._client.call("stop_run", {"session": session})
+                if self._asker is not None:
+                    self._asker.give_up()
                 await asyncio.sleep(_RESULT)
 
         return self._do(self._client.call(tool, arguments, report), stop)

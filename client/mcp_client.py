@@ -16,7 +16,7 @@ import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
@@ -38,6 +38,8 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S*")
 _CLOSED = -32000
 
 OnProgress = Callable[[float, str], None]
+#: Gets what a program asks and whether the answer is secret; returns it, or None to decline.
+Ask = Callable[[str, bool], Awaitable["str | None"]]
 
 
 class ServerError(Exception):
@@ -59,13 +61,18 @@ class RmiMcpClient:
     `server_url` is a URL (`http`, `https`; SSE when its path ends with `/sse`), the path of a
     server's `.py` file, a command line, or None for the local server. A server that is started
     gets this process's environment and ends with the connection. `token` is the bearer token
-    for a URL; left out, that of the environment variable RMI_TOKEN.
+    for a URL; left out, that of the environment variable RMI_TOKEN. `ask` is called with what a
+    program asks when it reads more than its `stdin`; without it the program is at its end there.
 
     Every method raises `ServerError`.
     """
 
     def __init__(
-        self, server_url: str | os.PathLike[str] | None = None, *, token: str | None = None
+        self,
+        server_url: str | os.PathLike[str] | None = None,
+        *,
+        token: str | None = None,
+        ask: Ask | None = None,
     ) -> None:
         text = os.fspath(LOCAL_SERVER if server_url is None else server_url).strip()
         self._url = _url(text) if _URL.fullmatch(text) else ""
@@ -75,6 +82,7 @@ class RmiMcpClient:
         if server_url is None:
             self.name = "of this project"
         self._token = _checked_token(token) if self._url else ""
+        self._ask = ask
         self._client: Client[Any] | None = None
         self._stack = AsyncExitStack()
         self._stderr: TextIO | None = None
@@ -84,7 +92,11 @@ class RmiMcpClient:
         from fastmcp import Client
 
         async with AsyncExitStack() as stack:
-            client: Client[Any] = Client(self._transport(stack), init_timeout=_CONNECT)
+            client: Client[Any] = Client(
+                self._transport(stack),
+                init_timeout=_CONNECT,
+                elicitation_handler=self._answer if self._ask is not None else None,
+            )
             try:
                 # FastMCP's own limit does not cover everything: with SSE, not the first event.
                 async with asyncio.timeout(_CONNECT):
@@ -155,6 +167,18 @@ class RmiMcpClient:
         `arguments` are others of the tool: `args`, `session`, `timeout`, `stdin`, `restart`.
         """
         return text_of(await self.call("run_python", {"file_name": file_name, **arguments}))
+
+    async def _answer(self, message: str, _: Any, params: Any, __: Any) -> Any:
+        """Answer a form of the server's."""
+        from fastmcp.client.elicitation import ElicitResult
+
+        assert self._ask is not None
+        fields = (getattr(params, "requested_schema", None) or {}).get("properties", {})
+        secret = any("secret" in str(field.get("title", "")).lower() for field in fields.values())
+        text = await self._ask(message, secret)
+        if text is None:
+            return ElicitResult(action="decline")
+        return ElicitResult(action="accept", content=dict.fromkeys(fields, text))
 
     def _connected(self) -> Client[Any]:
         if self._client is None:

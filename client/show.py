@@ -31,7 +31,7 @@ def show(result: CallToolResult, images: Path = Path(), *, brief: bool = False) 
     and sentences of the server go to standard error. `brief` leaves the facts out when all went
     well. Images are saved in the folder `images`, never over an existing file.
     """
-    facts = _facts(result)
+    facts = facts_of(result)
     if facts is None:
         return _show_plain(result)
     *blocks, last = result.content
@@ -75,7 +75,8 @@ def note(line: str, style: str = "dim") -> None:
     Console(stderr=True).print(Text(line, style=style), soft_wrap=True)
 
 
-def _facts(result: CallToolResult) -> dict[str, Any] | None:
+def facts_of(result: CallToolResult) -> dict[str, Any] | None:
+    """The machine-readable facts of a run's result; None: it is none."""
     facts = (result.meta or {}).get(_META)
     return facts if isinstance(facts, dict) and result.content else None
 

@@ -17,8 +17,8 @@ from kernels.transcript import clean
 from server import drawing, hypertext, plots, tables
 from server.images import Picture, decode, size_words, unpack
 
-#: Characters of a text form.
-MAX_TEXT = 20_000
+#: Characters of a text form; a result shows less of it, and pages the rest.
+MAX_TEXT = 1_000_000
 #: Characters of what is added to a picture's label.
 _LABEL = 300
 _PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp")

@@ -55,9 +55,10 @@ async def page(run: Run, offset: int | None, faces: Faces) -> ToolResult:
 
     Raises `BadRequest` for an offset beyond the end, and `OutputGone`.
     """
+    # Before the text is read, which may not be all of it otherwise.
+    ended = run.done.done()
     whole = await document(run, faces)
     start = run.seen if offset is None else offset
-    ended = run.done.done()
     if start > whole.length and ended:
         raise BadRequest(
             f"offset is {start:,}; the output of run {run.id} has {whole.length:,} characters."
@@ -82,7 +83,9 @@ async def page(run: Run, offset: int | None, faces: Faces) -> ToolResult:
         if end < whole.length:
             words.append(f'get_output(run_id="{run.id}", offset={end}) reads on')
     facts = {"offset": start, "next_offset": end, "length": whole.length}
-    return _answer(run, blocks or [_text("(No output)" if ended else "(No news)")], words, facts)
+    blocks = blocks or [_text("(No output)" if ended else "(No news)")]
+    # One that has ended meanwhile has more to tell: for who reads this it goes on.
+    return _answer(run, blocks, words, facts, ended)
 
 
 def _end_of_page(whole: Document, start: int) -> int:
@@ -145,9 +148,14 @@ async def forms(run: Run, number: int, faces: Faces) -> list[tuple[str, str | by
 
 
 def _answer(
-    run: Run, blocks: list[Any], words: list[str], more: dict[str, Any] | None = None
+    run: Run,
+    blocks: list[Any],
+    words: list[str],
+    more: dict[str, Any] | None = None,
+    ended: bool | None = None,
 ) -> ToolResult:
-    status = run.status
+    ended = run.done.done() if ended is None else ended
+    status = run.status if ended else Status.RUNNING
     facts: dict[str, Any] = {
         "run_id": run.id,
         "session": run.session.name,
@@ -159,7 +167,7 @@ def _answer(
         "truncated": False,
         "error": None,
     }
-    if run.summary is not None:
+    if ended and run.summary is not None:
         facts = render.facts(run.summary, False)
     parts = []
     if status is Status.RUNNING:

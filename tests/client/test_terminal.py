@@ -108,6 +108,41 @@ def test_the_prompt(command: Command, tmp_path: Path):
     assert history.stat().st_mode & 0o077 == 0
 
 
+class TestQuestions:
+    def test_what_a_program_asks_is_asked_here(self, command: Command):
+        command.write("asks.py", "name = input('Name? ')\nprint('hello', name.upper())")
+        with command.on_terminal("run", "asks.py") as terminal:
+            terminal.expect("Name? ")
+            terminal.type("ann\r")
+            assert terminal.end() == 0
+        assert "hello ANN" in terminal.shown
+
+    def test_a_secret_is_not_shown(self, command: Command):
+        command.write("asks.py", "import getpass\nprint(len(getpass.getpass('Key: ')))")
+        with command.on_terminal("run", "asks.py") as terminal:
+            terminal.expect("The answer is secret")
+            terminal.type("s3cret\r")
+            assert terminal.end() == 0
+        assert "\n6\r\n" in terminal.shown
+        assert "s3cret" not in terminal.shown
+
+    def test_the_end_of_input_is_the_programs(self, command: Command):
+        command.write("asks.py", "input('Name? ')")
+        with command.on_terminal("run", "asks.py") as terminal:
+            terminal.expect("Name? ")
+            terminal.type("\x04")
+            assert terminal.end() == 1
+        assert "EOFError" in terminal.shown
+
+    def test_ctrl_c_stops_the_program(self, command: Command):
+        command.write("asks.py", "input('Name? ')")
+        with command.on_terminal("run", "asks.py") as terminal:
+            terminal.expect("Name? ")
+            terminal.interrupt()
+            assert terminal.end() == 130
+        assert "KeyboardInterrupt" in terminal.shown
+
+
 class TestCtrlC:
     def test_stops_the_run_shows_what_there_was_and_leaves_no_process(self, command: Command):
         command.write("waits.py", WAITS + "# never reached")

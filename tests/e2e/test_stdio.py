@@ -151,6 +151,38 @@ async def test_a_real_client_in_both_eras(projects: Path, mode: Literal["auto", 
         assert kept.content[0].text.strip() == "42"
 
 
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_what_is_large_long_or_asks(projects: Path, mode: Literal["auto", "legacy"]) -> None:
+    """A run outlives its call, its text is read in pages, its program asks, its displays are
+    resources, and all of it is in the session's notebook."""
+
+    async def user(message: str, *_: object) -> dict[str, str]:
+        return {"answer": f"answer to {message}"}
+
+    transport = StdioTransport(SERVER[0], SERVER[1:], env={"PYTHON_PROJECTS_DIR": str(projects)})
+    async with Client(transport, mode=mode, elicitation_handler=user) as client:
+        lines = "for number in range(100_000): print('line', number)"
+        await client.call_tool("run_code", {"code": lines, "background": True})
+        facts = {"status": "running"}
+        while facts["status"] == "running":
+            result = await client.call_tool("get_output", {"run_id": "1", "wait": 20})
+            facts = (result.meta or {})["rmi-agent/run"]
+        assert facts["truncated"]
+        page = await client.call_tool("get_output", {"run_id": "1", "offset": 1_188_890 - 11})
+        assert page.content[0].text == "line 99999\n"
+        asked = await client.call_tool("run_code", {"code": "x = input('Name? ')\nx"})
+        assert "'answer to Name?'" in asked.content[0].text
+        table = "import pandas as pd\npd.DataFrame({'a': range(3)})"
+        shown = await client.call_tool("run_code", {"code": table})
+        (link,) = (block for block in shown.content if block.type == "resource_link")
+        (page_of_table,) = await client.read_resource(str(link.uri))
+        assert "<table" in page_of_table.text
+        variables = await client.call_tool("list_variables")
+        assert "number: int" in variables.content[0].text
+        (notebook,) = await client.read_resource("session://default/notebook")
+        assert [cell["execution_count"] for cell in json.loads(notebook.text)["cells"]] == [1, 2, 3]
+
+
 async def test_a_client_that_goes_away_stops_its_run(projects: Path) -> None:
     """The server ends with its client, in the middle of a run, and leaves nothing."""
     (projects / "family.py").write_text(FAMILY)
