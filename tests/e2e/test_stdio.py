@@ -168,7 +168,7 @@ async def test_what_is_large_long_or_asks(projects: Path, mode: Literal["auto", 
             result = await client.call_tool("get_output", {"run_id": "1", "wait": 20})
             facts = (result.meta or {})["rmi-agent/run"]
         assert facts["truncated"]
-        page = await client.call_tool("get_output", {"run_id": "1", "offset": 1_188_890 - 11})
+        page = await client.call_tool("get_output", {"run_id": "1", "offset": 1_088_890 - 11})
         assert page.content[0].text == "line 99999\n"
         asked = await client.call_tool("run_code", {"code": "x = input('Name? ')\nx"})
         assert "'answer to Name?'" in asked.content[0].text
