@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import PIL.Image
-import PIL.ImageDraw
 
 from tests.bench import memory
 from tests.bench.stdio import Server
@@ -34,20 +31,15 @@ figure = open({FIGURE!r}, "rb").read()
 
 
 def make_figure(path: Path) -> None:
-    """A plot of 1 MB: a scatter of some thousand points, as matplotlib would save it."""
-    chance = random.Random(1)
-    image = PIL.Image.new("RGB", (1500, 1100), "white")
-    draw = PIL.ImageDraw.Draw(image)
-    for _ in range(12_000):
-        x, y, size = chance.randrange(1500), chance.randrange(1100), chance.randrange(2, 9)
-        colour = tuple(chance.randrange(256) for _ in range(3))
-        draw.ellipse((x, y, x + size, y + size), fill=colour)
-    for _ in range(140_000):
-        x, y = chance.randrange(1500), chance.randrange(1100)
-        image.putpixel((x, y), tuple(chance.randrange(256) for _ in range(3)))
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    (path / FIGURE).write_bytes(file.getvalue())
+    """A picture of 1 MB, 800 × 600 pixels: soft colours with the grain of a photograph."""
+    soft = PIL.Image.linear_gradient("L")
+    bands = [
+        PIL.Image.blend(
+            PIL.Image.effect_noise((800, 600), 16), soft.rotate(angle).resize((800, 600)), 0.5
+        )
+        for angle in (0, 90, 180)
+    ]
+    PIL.Image.merge("RGB", bands).save(path / FIGURE, "PNG")
 
 
 @asynccontextmanager
