@@ -38,6 +38,7 @@ class Run:
         self.execution: Execution | None = None
         #: When it began, in seconds since the epoch, and monotonic; None while it waits.
         self.began: float | None = None
+        self._has_begun = asyncio.Event()
         self._begun: float | None = None
         #: Its result but for the outputs, once it is over.
         self.summary: RunResult | None = None
@@ -52,6 +53,7 @@ class Run:
         """It has its turn."""
         self.execution = execution
         self.began, self._begun = time.time(), time.monotonic()
+        self._has_begun.set()
 
     def finish(self, summary: RunResult | None) -> None:
         """It is over; what only a running one needs is let go. `summary` None: it failed."""
@@ -122,15 +124,19 @@ class Run:
     async def asks(self, after: int, seconds: float) -> Question | None:
         """Its open question with a number above `after`. None: it is over, or there is none within
         `seconds`."""
-        if self.execution is None:
+        if not self.request.ask:
             await asyncio.wait({self.done}, timeout=seconds)
             return None
-        asking = asyncio.ensure_future(self.execution.questions.after(after))
+        asking = asyncio.ensure_future(self._next_question(after))
         try:
             await asyncio.wait({asking, self.done}, timeout=seconds, return_when=FIRST_COMPLETED)
             return asking.result() if asking.done() else None
         finally:
             asking.cancel()
+
+    async def _next_question(self, after: int) -> Question | None:
+        await self._has_begun.wait()
+        return await self.execution.questions.after(after) if self.execution else None
 
     async def news(self, extent: int, seconds: float) -> None:
         """Wait, at most `seconds`, until it is over, asks something, or its recording is more than
