@@ -154,16 +154,22 @@ class Store:
         except OSError:
             raise OutputGone() from None
 
-    def clear(self) -> None:
-        """Forget all that was kept so far."""
-        in_memory = self._held + (self._size if self._memory is not None else 0)
-        self._archive._count(self, -self._size, -in_memory)
-        self._size = self._held = 0
+    @property
+    def size(self) -> int:
+        """Bytes kept so far."""
+        return self._size
+
+    def clear(self, size: int = 0) -> None:
+        """Forget all that was kept after the first `size` bytes."""
+        less = self._size - size
+        in_memory = self._held + (less if self._memory is not None else 0)
+        self._archive._count(self, -less, -in_memory)
+        self._size, self._held = size, 0
         if self._memory is not None:
-            self._memory.clear()
+            del self._memory[size:]
         elif self._file is not None:
             with contextlib.suppress(OSError):
-                self._file.seek(0)
+                self._file.seek(size)
                 self._file.truncate()
 
     def close(self) -> None:

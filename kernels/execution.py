@@ -64,8 +64,7 @@ class CodeRequest:
     @property
     def title(self) -> str:
         """What is run, in a few words."""
-        first = self.source.strip().partition("\n")[0]
-        return first if len(first) <= 60 else first[:59] + "…"
+        return first_line(self.source)
 
     def code(self) -> str:
         """The cell."""
@@ -77,7 +76,47 @@ class CodeRequest:
         return {"mode": "code", "stdin": self.stdin, **asks}
 
 
-Request = FileRequest | CodeRequest
+@dataclass(frozen=True)
+class CellRequest:
+    """Run `source` as one cell of a notebook, exactly as a front end of Jupyter does: tracebacks
+    are messages, with colours.
+
+    `directory`: the working directory of the notebook. `begins`: it is the first of a run, whose
+    input is `stdin`; the next ones read on in that.
+    """
+
+    source: str
+    directory: str = ""
+    begins: bool = True
+    stdin: str = ""
+    ask = False
+
+    @property
+    def title(self) -> str:
+        """What is run, in a few words."""
+        return first_line(self.source)
+
+    def code(self) -> str:
+        """The cell."""
+        return self.source
+
+    def metadata(self) -> dict[str, Any]:
+        """For the kernel's guest."""
+        return {
+            "mode": "cell",
+            "begins": self.begins,
+            "directory": self.directory,
+            "stdin": self.stdin,
+        }
+
+
+Request = FileRequest | CodeRequest | CellRequest
+
+
+def first_line(source: str) -> str:
+    """The beginning of a program, to name it by."""
+    first = source.strip().partition("\n")[0]
+    return first if len(first) <= 60 else first[:59] + "…"
 
 
 class Ending(Enum):
@@ -94,12 +133,19 @@ class Ending(Enum):
 
 
 class Execution:
-    """Sends one request and follows it. `collector` holds what came, at any time."""
+    """Sends one request and follows it. `collector` holds what came, at any time. `listen` is
+    told of every message of the kernel meanwhile."""
 
     def __init__(
-        self, kernel: Kernel, request: Request, late: Log, recording: Recording | None = None
+        self,
+        kernel: Kernel,
+        request: Request,
+        late: Log,
+        recording: Recording | None = None,
+        listen: Callable[[Message], None] | None = None,
     ) -> None:
         self._kernel = kernel
+        self._listen = listen
         self._news = asyncio.Event()
         self._stopping = False
         self._grace: float | None = None
@@ -186,6 +232,8 @@ class Execution:
 
     def _receive(self, message: Message) -> None:
         collector = self.collector
+        if self._listen is not None:
+            self._listen(message)
         if message.channel == "stdin" and message.parent == collector.request:
             self.questions.receive(message)
         elif not collector.feed(message):

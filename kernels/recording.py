@@ -33,6 +33,14 @@ class Place:
     slot: Slot
 
 
+@dataclass(frozen=True)
+class Mark:
+    """A point in a recording: before character number `at`, after `places` outputs."""
+
+    at: int
+    places: int
+
+
 class Recording:
     """Takes the outputs of one run as they come, and gives any part of them.
 
@@ -55,6 +63,7 @@ class Recording:
         self._pending_size = 0
         self._outputs: list[Output | _StoredText] = []
         self._source: Text | _StoredText | None = None
+        self._floor = Mark(0, 0), 0, 0
         #: Set whenever there is more; who waits clears it.
         self.grown = asyncio.Event()
 
@@ -83,12 +92,27 @@ class Recording:
         self.places.append(Place(self.length, slot))
         self.grown.set()
 
+    def begin_part(self, heading: str) -> None:
+        """What comes now stands below a line of its own, and is all that `clear` forgets."""
+        if self.trouble:
+            return
+        self._transcript.place()
+        self._transcript.text("stdout", f"{heading}\n")
+        self._flush()
+        self._floor = self.mark, len(self._blobs), self._store.size
+
+    @property
+    def mark(self) -> Mark:
+        """Where it ends now."""
+        return Mark(self.length, len(self.places))
+
     def clear(self) -> None:
-        """Forget all."""
-        self._store.clear()
-        self.length = self._pending_size = 0
-        self.places, self._pending = [], []
-        self._starts, self._blobs = [], []
+        """Forget all, or all of this part."""
+        mark, blobs, size = self._floor
+        self._store.clear(size)
+        self.length, self._pending_size = mark.at, 0
+        self.places, self._pending = self.places[: mark.places], []
+        self._starts, self._blobs = self._starts[:blobs], self._blobs[:blobs]
         self._transcript = Transcript(self._append)
 
     def keep(self, data: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -17,10 +17,11 @@ from kernels.errors import (
     SessionNotFound,
     TooManySessions,
 )
-from kernels.execution import Request
 from kernels.kernel import Backend, Kernel
 from kernels.run import Run
-from kernels.session import Policy, Session
+from kernels.session import Session
+from kernels.steps import Work
+from kernels.turn import Policy
 
 _NAME = re.compile(r"[\w./ \-]{1,100}", re.ASCII)
 #: Ended sessions remembered, so that the next run under their name can say what became of them.
@@ -111,9 +112,9 @@ class Registry:
         return await self._backend.start()
 
     def submit(
-        self, owner: str, name: str, request: Request, timeout: float, restart: bool = False
+        self, owner: str, name: str, work: Work, timeout: float, restart: bool = False
     ) -> Run:
-        """Run `request` in the session of that name, which is made when there is none.
+        """Run `work` in the session of that name, which is made when there is none.
 
         Raises `BadRequest` for a bad name and `TooManySessions`.
         """
@@ -121,7 +122,7 @@ class Registry:
         session = self._sessions.get(key)
         if session is None:
             session = self._make(key)
-        run = session.submit(str(next(self._ids)), request, timeout, restart)
+        run = session.submit(str(next(self._ids)), work, timeout, restart)
         self._history[run.id] = owner, run
         self._forget_old_runs()
         return run

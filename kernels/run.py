@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import time
-import tokenize
 from asyncio import FIRST_COMPLETED
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from kernels.execution import Execution, FileRequest, Request
+from kernels.execution import Execution
 from kernels.outputs import Output
 from kernels.questions import Question
 from kernels.recording import Recording
 from kernels.result import RunResult, Status
+from kernels.steps import Steps
 
 if TYPE_CHECKING:
     from kernels.session import Session
@@ -24,18 +23,20 @@ class Run:
     """One run. Its session carries it out and gives it its `summary`; anybody may look on."""
 
     def __init__(
-        self, run_id: str, session: Session, request: Request, timeout: float, recording: Recording
+        self, run_id: str, session: Session, steps: Steps, timeout: float, recording: Recording
     ) -> None:
         self.id = run_id
         self.session = session
-        #: Once it is over without its source and input.
-        self.request = request
-        self.title = request.title
+        #: What it executes; once it is over without source and input.
+        self.steps = steps
+        self.title = steps.title
+        #: Seconds that each of its executions may take.
         self.timeout = timeout
         #: What it wrote, while it goes on and afterwards.
         self.recording = recording
-        #: While it runs.
+        #: While something is executed.
         self.execution: Execution | None = None
+        self._outputs: tuple[Output, ...] = ()
         #: When it began, in seconds since the epoch, and monotonic; None while it waits.
         self.began: float | None = None
         self._has_begun = asyncio.Event()
@@ -50,20 +51,27 @@ class Run:
     # -- for its session
 
     def begin(self, execution: Execution) -> None:
-        """It has its turn."""
+        """It has its turn, or goes on with its next execution."""
         self.execution = execution
-        self.began, self._begun = time.time(), time.monotonic()
-        self._has_begun.set()
+        if self._begun is None:
+            self.began, self._begun = time.time(), time.monotonic()
+            self._has_begun.set()
+        if self.stopping:
+            execution.stop()
+
+    def executed(self) -> None:
+        """Its execution is over."""
+        if self.execution is not None:
+            self.execution.collector.finish()
+            self._outputs += self.execution.collector.outputs()
+            self.execution = None
 
     def finish(self, summary: RunResult | None) -> None:
         """It is over; what only a running one needs is let go. `summary` None: it failed."""
-        outputs: tuple[Output, ...] = ()
-        if self.execution is not None:
-            self.execution.collector.finish()
-            outputs = self.execution.collector.outputs()
-        self.recording.finish(outputs, source_text(self.request))
-        self.execution = None
-        self.request = _light(self.request)
+        self.executed()
+        self.recording.finish(self._outputs, self.steps.source)
+        self._outputs = ()
+        self.steps.release()
         self.summary = summary
 
     # -- for everybody
@@ -124,7 +132,7 @@ class Run:
     async def asks(self, after: int, seconds: float) -> Question | None:
         """Its open question with a number above `after`. None: it is over, or there is none within
         `seconds`."""
-        if not self.request.ask:
+        if not self.steps.ask:
             await asyncio.wait({self.done}, timeout=seconds)
             return None
         asking = asyncio.ensure_future(self._next_question(after))
@@ -136,6 +144,7 @@ class Run:
 
     async def _next_question(self, after: int) -> Question | None:
         await self._has_begun.wait()
+        # Only what is a single execution asks.
         return await self.execution.questions.after(after) if self.execution else None
 
     async def news(self, extent: int, seconds: float) -> None:
@@ -175,22 +184,4 @@ class Run:
     def source(self) -> str:
         """What was run. Raises `OutputGone`."""
         kept = self.recording.source
-        return source_text(self.request) if kept is None else kept
-
-
-def _light(request: Request) -> Request:
-    if isinstance(request, FileRequest):
-        return replace(request, source=b"", stdin="")
-    return replace(request, source="", stdin="")
-
-
-def source_text(request: Request) -> str:
-    """The code of a request; a file's as its encoding says, as far as it can be read."""
-    if not isinstance(request, FileRequest):
-        return request.source
-    try:
-        encoding, _ = tokenize.detect_encoding(io.BytesIO(request.source).readline)
-    except SyntaxError:
-        encoding = "utf-8-sig"
-    text = request.source.decode(encoding, "backslashreplace")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+        return self.steps.source if kept is None else kept

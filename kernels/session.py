@@ -6,19 +6,21 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from enum import StrEnum
 
 from kernels.archive import Archive
 from kernels.errors import SessionError
-from kernels.execution import Execution, Request, note_late, tells_death
+from kernels.execution import note_late, tells_death
 from kernels.kernel import Exit, Kernel, Message
 from kernels.recording import Recording
 from kernels.result import RunResult, State, Status, explain_exit
 from kernels.run import Run
+from kernels.steps import Work, steps_of
 from kernels.textlog import Log
+from kernels.turn import Policy, Turn
 from kernels.variables import Variables, variables_of
-from kernels.verdict import KEPT, End, judge, outcome_of
+from kernels.verdict import KEPT
 
 #: Seconds that a kernel has to run its atexit handlers.
 _EXIT_GRACE = 1.0
@@ -37,17 +39,6 @@ class SessionState(StrEnum):
     BUSY = "busy"
     #: Ended for good; takes no run.
     CLOSED = "closed"
-
-
-@dataclass(frozen=True)
-class Policy:
-    """How runs that do not end are treated: seconds between interrupt and kill, whether a kernel
-    that obeyed the interrupt after a timeout keeps its state, and the most seconds that a run may
-    take with the answers to its questions."""
-
-    grace: float = 2.0
-    keep_after_timeout: bool = False
-    longest: float = 3600.0
 
 
 class Session:
@@ -136,15 +127,16 @@ class Session:
         self._news.append(news)
         self._lost = self._lost or lost
 
-    def submit(self, run_id: str, request: Request, timeout: float, restart: bool = False) -> Run:
-        """Queue a run, at most `timeout` seconds long once it has begun.
+    def submit(self, run_id: str, work: Work, timeout: float, restart: bool = False) -> Run:
+        """Queue a run, each execution of which takes at most `timeout` seconds once it has begun.
 
         The run goes on when its caller goes away; `Run.stop` ends it. `restart`: in a fresh
         kernel. Raises `SessionError` when the session has been closed.
         """
         if self._closed:
             raise SessionError(f"Session {self.name!r} has just been closed. Run it again.")
-        run = Run(run_id, self, request, timeout, Recording(self._archive.open(self)))
+        recording = Recording(self._archive.open(self))
+        run = Run(run_id, self, steps_of(work), timeout, recording)
         self.runs.append(run)
         run.done = asyncio.create_task(self._take_turn(run, restart), name=f"run {run_id}")
         # A failure to start a kernel is told to whoever waits; there may be nobody any more.
@@ -172,46 +164,23 @@ class Session:
         self.count += 1
         self._runs_in_kernel += 1
         late, self._late = self._late, Log(_ASIDE, _ASIDE)
-        execution = Execution(kernel, run.request, late, run.recording)
-        run.begin(execution)
+        turn = Turn(kernel, run, self._policy, late, lambda: self._ends, self._end_kernel)
         try:
-            policy = self._policy
-            longest = max(run.timeout, policy.longest)
-            ending = await execution.follow(run.timeout, policy.grace, longest)
-            duration = run.seconds
-            exit = kernel.exit
-            if not execution.obeyed:
-                # What it had printed and not sent comes with its end.
-                await self._end_kernel()
+            result = await turn.take()
         finally:
             kernel.on_message = self._between_runs
-        collector = execution.collector
-        outcome = outcome_of(collector.reply, collector.error)
-        end = End(ending, execution.obeyed, outcome, exit, execution.stack, self._ends)
-        verdict = judge(end, run.timeout, self._policy.keep_after_timeout)
-        notes = dict.fromkeys((*self._news, *verdict.notes))
-        lost = self._lost or verdict.lost
+        notes = dict.fromkeys((*self._news, *result.notes))
+        lost_now = result.state is State.LOST
+        lost = self._lost or lost_now
         if lost:
             # This run's are kept perhaps, but not those of the runs before it.
             notes.pop(KEPT, None)
         self._news, self._lost = [], False
-        if verdict.lost and not self._ends:
+        if lost_now and not self._ends:
             await self._end_kernel()
             self.announce("in a fresh kernel")
-        return RunResult(
-            run_id=run.id,
-            session=self.name,
-            status=verdict.status,
-            exit_code=verdict.exit_code,
-            duration=duration,
-            state=State.LOST if lost else State.KEPT,
-            signal=exit.signal if exit is not None else None,
-            error=outcome.get("error"),
-            execution_count=collector.execution_count,
-            notes=tuple(notes),
-            explanation=verdict.explanation,
-            late=late.text(),
-        )
+        state = State.LOST if lost else State.KEPT
+        return replace(result, state=state, notes=tuple(notes), late=late.text())
 
     async def _prepare_kernel(self, restart: bool) -> None:
         """Have a kernel that lives, a fresh one if `restart`."""

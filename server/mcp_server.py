@@ -67,7 +67,7 @@ async def _serve(settings: Settings, backend: LocalBackend) -> int:
     import asyncio
 
     from kernels.registry import Limits, Registry
-    from kernels.session import Policy
+    from kernels.turn import Policy
     from server.app import build_server, warm_up
 
     policy = Policy(settings.grace, settings.keep_after_timeout, settings.max_timeout)

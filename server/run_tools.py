@@ -12,7 +12,7 @@ from mcp_types import InputRequiredResult
 from pydantic import Field
 
 from kernels.errors import BadRequest, KernelError
-from kernels.execution import CodeRequest, FileRequest, Request
+from kernels.execution import CodeRequest, FileRequest
 from kernels.outputs import Display
 from kernels.registry import Registry
 from kernels.result import RunResult
@@ -87,7 +87,7 @@ class RunTools:
     async def _run(
         self,
         ctx: Context,
-        request: Request,
+        request: FileRequest | CodeRequest,
         session: str,
         timeout: float | None,
         restart: bool,

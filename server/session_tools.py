@@ -34,7 +34,7 @@ class SessionTools:
     def _describe(self, session: Session, memory: int | None) -> str:
         parts = [str(session.state), f"age {_span(session.age)}"]
         if session.runs:
-            parts.append(f"running: {session.runs[0].request.title} (run {session.runs[0].id})")
+            parts.append(f"running: {session.runs[0].title} (run {session.runs[0].id})")
             if session.runs[0].question is not None:
                 parts.append("it waits for an answer")
             if len(session.runs) > 1:

@@ -16,7 +16,7 @@ from kernels.launching import LocalSpec, kernel_environment, server_python
 from kernels.local import LocalBackend
 from kernels.registry import Limits, Registry
 from kernels.result import RunResult
-from kernels.session import Policy
+from kernels.turn import Policy
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -161,7 +161,12 @@ class Stdin:
         newline = None if os.name == "nt" else "\n"
         stream: Any = io.TextIOWrapper(io.BufferedReader(raw), "utf-8", newline=newline)
         stream.mode = "r"
-        sys.stdin = sys.__stdin__ = stream  # type: ignore[misc]
+        self._stream = stream
+        self.use()
+
+    def use(self) -> None:
+        """Have it as the process's."""
+        sys.stdin = sys.__stdin__ = self._stream  # type: ignore[misc]
 
     def close(self) -> None:
         """Nothing of it is left for the next run."""

@@ -5,6 +5,9 @@
 
     {"mode": "file", "path": ..., "source": base64, "argv": [...], "stdin": text}
     {"mode": "code", "stdin": text}     a cell, with python's own traceback
+    {"mode": "cell", "begins": true, "stdin": text, "directory": ...}
+                                        one of a notebook, as a front end sends it; the first of
+                                        a run `begins`, and the others go on with its input
     {"mode": "exit"}                    leave as `python` does at its end (atexit handlers run)
 
 The first two may have `"ask": true`, when somebody can be asked (see `asking`). The reply's
@@ -31,6 +34,7 @@ from .endings import Fork, end_without_waiting
 from .failures import describe, end_stacks_at_the_program
 from .figures import Figures
 from .loops import let_cells_call_run
+from .notebook import Notebook
 from .plain import make_plain, print_displays_in_forks, silence_the_kernel
 from .script import Scripts
 from .signals import Signals, forget_interrupts, interruptible
@@ -68,6 +72,7 @@ class Guest:
         self._main = shell.user_module
         self._main.__class__ = Main
         self._cwd = os.getcwd()
+        self._notebook = Notebook()
         self._signals = Signals(kernel)
         offspring, fork = Offspring(outlet), Fork()
         self._scripts = Scripts(shell.user_ns, offspring, fork, self._signals, filters)
@@ -104,12 +109,15 @@ class Guest:
             with contextlib.ExitStack() as stack:
                 stack.callback(self._finish)
                 asking = self._asking
-                text = request.get("stdin") or ""
-                stack.callback(Stdin(text, asking.reads_directly, asking.at_end).close)
+                if mode == "cell":
+                    self._notebook.enter(request, self._stdin)
+                else:
+                    self._notebook.leave()
+                    stack.callback(self._stdin(request).close)
                 stack.enter_context(asking.run(bool(request.get("ask")), parent))
                 if mode == "file":
                     return asking.told(self._run_file(request, parent))
-                if mode == "code":
+                if mode in ("code", "cell"):
                     # Or ipykernel would put its own `input` in the place of ours.
                     kwargs["allow_stdin"] = False
                 self._scripts.workspace.refresh()
@@ -123,6 +131,10 @@ class Guest:
             traceback.print_exc(file=self._new_streams()[1])
             self._outlet.finish()
             return self._reply({"exit_code": 1, "error": describe(error, None)})
+
+    def _stdin(self, request: Dict[str, Any]) -> Stdin:
+        asking = self._asking
+        return Stdin(request.get("stdin") or "", asking.reads_directly, asking.at_end)
 
     def _run_file(self, request: Dict[str, Any], parent: Dict[str, Any]) -> Dict[str, Any]:
         with self._cells.tracebacks_on_stderr():

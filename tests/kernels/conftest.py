@@ -10,7 +10,7 @@ import pytest_asyncio
 from kernels.launching import LocalSpec, kernel_environment, server_python
 from kernels.local import LocalBackend
 from kernels.registry import Limits, Registry
-from kernels.session import Policy
+from kernels.turn import Policy
 
 pytest.register_assert_rewrite("tests.kernels.differential")
 

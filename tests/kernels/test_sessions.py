@@ -19,7 +19,8 @@ from kernels.outputs import Display
 from kernels.registry import Limits, Registry
 from kernels.result import RunResult, State, Status
 from kernels.run import Run
-from kernels.session import Policy, SessionState
+from kernels.session import SessionState
+from kernels.turn import Policy
 from tests.conftest import RunCode, alive, text_of, until
 
 GONE = "session restarted: its variables are gone"

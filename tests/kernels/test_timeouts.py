@@ -11,7 +11,7 @@ from kernels.execution import CodeRequest
 from kernels.outputs import Error
 from kernels.registry import Limits, Registry
 from kernels.result import State, Status
-from kernels.session import Policy
+from kernels.turn import Policy
 from tests.conftest import RunCode, text_of, until
 
 TIMEOUT, GRACE = 1.0, 1.0

@@ -17,7 +17,8 @@ from kernels.kernel import Exit
 from kernels.registry import Limits, Registry
 from kernels.result import State, Status
 from kernels.run import Run
-from kernels.session import Policy, SessionState
+from kernels.session import SessionState
+from kernels.turn import Policy
 from kernels.verdict import KEPT
 from tests.conftest import until
 from tests.kernels.fake_kernel import FakeBackend, FakeKernel

@@ -9,7 +9,7 @@ import pytest
 from fastmcp import Client
 
 from kernels.registry import Limits, Registry
-from kernels.session import Policy
+from kernels.turn import Policy
 from server.app import build_server
 from server.settings import Settings
 from tests.kernels.fake_kernel import FakeBackend, FakeKernel

@@ -43,7 +43,7 @@ from mcp_types import (
 from mcp_types.jsonrpc import HEADER_MISMATCH, MISSING_REQUIRED_CLIENT_CAPABILITY
 
 from kernels.registry import Limits, Registry
-from kernels.session import Policy
+from kernels.turn import Policy
 from server import tasks
 from server.app import build_server
 from server.settings import Settings

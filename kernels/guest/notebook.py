@@ -1,0 +1,40 @@
+"""What the cells of a notebook share beyond their variables: working directory and input."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import Any, Callable, Dict, Optional
+
+from .descriptors import Stdin
+
+
+class Notebook:
+    """The notebook whose cells were executed last, if nothing else was since."""
+
+    def __init__(self) -> None:
+        #: The working directory of all else; None outside a notebook.
+        self._before: Optional[str] = None
+        self._stdin: Optional[Stdin] = None
+
+    def enter(self, request: Dict[str, Any], stdin: Callable[[Dict[str, Any]], Stdin]) -> None:
+        """A cell is to be executed. Where earlier cells went is left as it is."""
+        directory = request.get("directory")
+        if directory and self._before is None:
+            self._before = os.getcwd()
+            with contextlib.suppress(OSError):
+                os.chdir(directory)
+        if request.get("begins") or self._stdin is None:
+            self._stdin = stdin(request)
+        else:
+            self._stdin.use()
+
+    def leave(self) -> None:
+        """Something else is to be executed."""
+        if self._before is not None:
+            with contextlib.suppress(OSError):
+                os.chdir(self._before)
+            self._before = None
+        if self._stdin is not None:
+            self._stdin.close()
+            self._stdin = None
