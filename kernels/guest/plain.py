@@ -32,9 +32,6 @@ def make_plain(app: Any, environment: Dict[str, str]) -> None:
     shell._format_exception_for_storage = lambda *args, **kwargs: {}
     shell.enable_tip = False
     shell.compile.get_code_name = lambda raw, transformed, number: "<cell %s>" % number
-    # tqdm and others take these as a sign that somebody shows widgets, rich that of HTML.
-    shell.config.pop("IPKernelApp", None)
-    sys.modules.pop("ipykernel.zmqshell", None)
     shell.builtin_trap.auto_builtins.pop("get_ipython", None)
     # A program may be a traitlets application itself, of which there can be one.
     app.clear_instance()
@@ -42,12 +39,49 @@ def make_plain(app: Any, environment: Dict[str, str]) -> None:
         shell.user_ns.pop(name, None)
         shell.user_ns_hidden.pop(name, None)
         shell.builtin_trap.auto_builtins.pop(name, None)
-    vars(builtins).pop("__IPYTHON__", None)
     for name in ("ps1", "ps2", "ps3"):
         vars(sys).pop(name, None)
     sys.breakpointhook = sys.__breakpointhook__
     os.environ.clear()
     os.environ.update(environment)
+    shell.enable_gui = lambda gui=None: _enable_gui(kernel, gui)
+
+
+def _enable_gui(kernel: Any, gui: Any) -> None:
+    """As ipykernel's, which looks for the kernel in the application that is no instance now."""
+    from ipykernel.eventloops import enable_gui
+    from IPython.core.error import UsageError
+
+    try:
+        enable_gui(gui, kernel)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    kernel.shell.active_eventloop = gui
+
+
+class FrontEnd:
+    """What libraries take as a sign of a notebook's front end, which shows widgets (tqdm) and HTML
+    (rich). Hidden from the start."""
+
+    def __init__(self, shell: Any) -> None:
+        self._shell = shell
+        self._config = shell.config.get("IPKernelApp")
+        self._module = sys.modules.get("ipykernel.zmqshell")
+        self.hide()
+
+    def show(self) -> None:
+        """A notebook's cell is executed."""
+        if self._config is not None:
+            self._shell.config["IPKernelApp"] = self._config
+        if self._module is not None:
+            sys.modules["ipykernel.zmqshell"] = self._module
+        vars(builtins)["__IPYTHON__"] = True
+
+    def hide(self) -> None:
+        """Anything else is."""
+        self._shell.config.pop("IPKernelApp", None)
+        sys.modules.pop("ipykernel.zmqshell", None)
+        vars(builtins).pop("__IPYTHON__", None)
 
 
 def print_displays_in_forks(shell: Any, outlet: Outlet) -> None:

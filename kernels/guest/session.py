@@ -35,7 +35,7 @@ from .failures import describe, end_stacks_at_the_program
 from .figures import Figures
 from .loops import let_cells_call_run
 from .notebook import Notebook
-from .plain import make_plain, print_displays_in_forks, silence_the_kernel
+from .plain import FrontEnd, make_plain, print_displays_in_forks, silence_the_kernel
 from .script import Scripts
 from .signals import Signals, forget_interrupts, interruptible
 from .streams import Outlet, Stream, make_packable
@@ -72,7 +72,6 @@ class Guest:
         self._main = shell.user_module
         self._main.__class__ = Main
         self._cwd = os.getcwd()
-        self._notebook = Notebook()
         self._signals = Signals(kernel)
         offspring, fork = Offspring(outlet), Fork()
         self._scripts = Scripts(shell.user_ns, offspring, fork, self._signals, filters)
@@ -82,6 +81,7 @@ class Guest:
         kernel.do_execute = self.do_execute
         Variables(kernel, shell.user_ns)
         make_plain(app, environment)
+        self._notebook = Notebook(FrontEnd(shell))
         print_displays_in_forks(shell, outlet)
         silence_the_kernel(app.log, outlet)
         end_stacks_at_the_program()

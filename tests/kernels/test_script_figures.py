@@ -138,6 +138,13 @@ async def test_cells_show_figures_too(bench: Bench) -> None:
     assert images(await bench.cell("fig = plt.figure(); plt.plot([1]); None")) == 1
 
 
+async def test_cells_choose_the_backend_by_magic(bench: Bench) -> None:
+    """As notebooks begin; the scripts after it are what they were."""
+    result = await bench.cell(f"%matplotlib inline\n{PLOT}None")
+    assert images(result) == 1
+    assert images(await bench.run(PLOT)) == 1
+
+
 async def test_pandas_and_numpy_plots(bench: Bench) -> None:
     source = (
         "import numpy as np, pandas as pd\npd.DataFrame({'x': np.arange(3)}).plot()\nprint('drawn')"
