@@ -2,6 +2,7 @@
 
 KernelError                 anything below; its text says what happened, why, what to do
 ├── KernelStartError        a kernel did not come up (`detail`: its own last words)
+├── KernelspecNotFound      no usable kernelspec of that name is installed
 ├── SessionError            the session cannot take the request
 │   ├── SessionNotFound
 │   └── TooManySessions
@@ -23,6 +24,10 @@ class KernelStartError(KernelError):
     def __init__(self, message: str, detail: str = "") -> None:
         super().__init__(message)
         self.detail = detail
+
+
+class KernelspecNotFound(KernelError):
+    """No usable kernelspec of that name is installed on this machine."""
 
 
 class SessionError(KernelError):

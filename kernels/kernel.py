@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from kernels.kernelspecs import Kernelspec
+
 Channel = Literal["shell", "iopub", "stdin", "control"]
 
 
@@ -96,8 +98,9 @@ class Backend(Protocol):
 
     directory: Path
 
-    async def start(self) -> Kernel:
-        """A kernel that is ready for its first request. Raises `KernelStartError`."""
+    async def start(self, spec: Kernelspec | None = None) -> Kernel:
+        """A kernel that is ready for its first request: the one that `spec` describes, in whatever
+        language, or this backend's usual Python. Raises `KernelStartError`."""
 
     async def close(self) -> None:
         """End every kernel of this backend and release what it holds."""

@@ -8,22 +8,22 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import signal
 import socket
 import sys
 import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from kernels import processes
+from kernels.connection import guest_connection, loopback_connection
 from kernels.guest import ring
+from kernels.kernelspecs import CONNECTION_FILE, Kernelspec
 
 _LAUNCHER = Path(__file__).parent / "guest" / "launch.py"
-_PORTS = {"shell_port": 1, "iopub_port": 2, "stdin_port": 3, "control_port": 4, "hb_port": 5}
 #: Asks faulthandler for a traceback. A late real-time signal, which programs do not use.
 TRACE_SIGNAL = signal.SIGRTMAX - 2 if sys.platform == "linux" else None
 
@@ -45,23 +45,30 @@ class LocalSpec:
 class Launched:
     """A started process, its private directory, and the server's ends of its pipes.
 
-    `pipes`: what it writes to its descriptors 1 and 2. `lifeline`: a byte comes when it is ready;
-    closed here, it ends the process. Both None where the platform has no such pipes.
+    `argv`: its command. `kernelspec`: what described it, if anything did. `scripted`: it has our
+    guest. `pipes`: what it writes to its descriptors 1 and 2. `lifeline`: a byte comes when it is
+    ready; closed here, it ends the process. Both None where there are no such pipes. `held`:
+    keeps its ports for it.
     """
 
     process: processes.Process
     connection: dict[str, Any]
     directory: Path
+    argv: Sequence[str]
+    kernelspec: Kernelspec | None = None
+    scripted: bool = True
     pipes: tuple[int, int] | None = None
     lifeline: socket.socket | None = None
+    held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     def unread(self) -> list[tuple[str, str]]:
-        """(stream name, text) of what it wrote and nobody read; for a process that has ended."""
+        """(stream name, text) of what it wrote and nobody read."""
         left = []
         for name, fd in zip(("stdout", "stderr"), self.pipes or (), strict=False):
             data = b""
             with contextlib.suppress(OSError):
-                while chunk := os.read(fd, 65536):
+                # As much as a pipe can hold: one that still writes might never be read out.
+                while len(data) < 1 << 20 and (chunk := os.read(fd, 65536)):
                     data += chunk
             if data:
                 left.append((name, data.decode("utf-8", "backslashreplace")))
@@ -82,6 +89,7 @@ class Launched:
 
     def release(self) -> None:
         """Close the pipes. May be called twice."""
+        self.held.close()
         for fd in self.pipes or ():
             os.close(fd)
         self.pipes = None
@@ -98,15 +106,28 @@ class Launched:
 
 
 def launch(
-    spec: LocalSpec, starter: processes.Warden | processes.PlainProcesses, root: Path
+    spec: LocalSpec,
+    starter: processes.Processes,
+    root: Path,
+    kernelspec: Kernelspec | None = None,
 ) -> Launched:
-    """Start a kernel's process, with a directory of its own below `root`. Does not wait for it."""
+    """Start a kernel's process, with a directory of its own below `root`. Does not wait for it.
+
+    `kernelspec`: what to start in place of the spec's Python. An ipykernel gets our guest, any
+    other kernel is started as it is.
+    """
     ident = uuid.uuid4().hex[:12]
     directory = root / ident
     directory.mkdir(mode=0o700)
-    ring.create(str(directory / "ring"))
-    connection = _connection(directory)
-    connection_file = directory / "connection.json"
+    connection_file = str(directory / "connection.json")
+    scripted = kernelspec is None or kernelspec.ipykernel is not None
+    if kernelspec is not None and not scripted:
+        argv = kernelspec.command(connection_file)
+        connection, held = loopback_connection(kernelspec.name)
+    else:
+        argv = _guest_command(spec, kernelspec, connection_file)
+        connection, held = guest_connection(directory)
+        ring.create(str(directory / "ring"))
     with open(os.open(connection_file, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
         json.dump(connection, file)
     facts: dict[str, Any] = {
@@ -114,45 +135,49 @@ def launch(
         "faults": str(directory / "faults"),
         "signal": TRACE_SIGNAL,
     }
-    argv = [spec.python, str(_LAUNCHER), "-f", str(connection_file)]
-    env = {**spec.env, processes.TAG: ident}
+    env = kernelspec.environment(spec.env) if kernelspec is not None else dict(spec.env)
+    env[processes.TAG] = ident
+    pipes = lifeline = None
     with contextlib.ExitStack() as stack:
         null = os.open(os.devnull, os.O_RDONLY)
         stack.callback(os.close, null)
-        if not isinstance(starter, processes.Warden):
+        if isinstance(starter, processes.Warden):
+            out, out_end = os.pipe()
+            stack.callback(os.close, out_end)
+            err, err_end = os.pipe()
+            stack.callback(os.close, err_end)
+            pipes, fds = (out, err), [null, out_end, err_end]
+            if scripted:
+                lifeline, theirs = socket.socketpair()
+                stack.callback(theirs.close)
+                lifeline.setblocking(False)
+                fds += [out, err, theirs.fileno()]
+                facts["fds"] = [3, 4, 5]
+        else:
             log = os.open(directory / "log", os.O_WRONLY | os.O_CREAT, 0o600)
             stack.callback(os.close, log)
+            fds = [null, log, log]
+        if scripted:
             env["RMI_KERNEL"] = json.dumps(facts)
-            process = starter.start(ident, argv, env, spec.cwd, [null, log, log])
-            return Launched(process, connection, directory)
-        out, out_end = os.pipe()
-        stack.callback(os.close, out_end)
-        err, err_end = os.pipe()
-        stack.callback(os.close, err_end)
-        ours, theirs = socket.socketpair()
-        stack.callback(theirs.close)
-        ours.setblocking(False)
-        fds = [null, out_end, err_end, out, err, theirs.fileno()]
-        env["RMI_KERNEL"] = json.dumps({**facts, "fds": [3, 4, 5]})
         process = starter.start(ident, argv, env, spec.cwd, fds)
-        for fd in (out, err):
-            os.set_blocking(fd, False)
-        return Launched(process, connection, directory, (out, err), ours)
+    for fd in pipes or ():
+        os.set_blocking(fd, False)
+    return Launched(
+        process, connection, directory, argv, kernelspec, scripted, pipes, lifeline, held
+    )
 
 
-def _connection(directory: Path) -> dict[str, Any]:
-    key = secrets.token_hex(32)
-    facts = {"key": key, "signature_scheme": "hmac-sha256", "kernel_name": "rmi-agent"}
-    if hasattr(os, "fork"):
-        # Sockets in a private directory: no race for ports, nothing for other users to reach.
-        return {**facts, "transport": "ipc", "ip": str(directory / "k"), **_PORTS}
-    ports = {}
-    with contextlib.ExitStack() as stack:
-        for name in _PORTS:
-            sock = stack.enter_context(socket.socket())
-            sock.bind(("127.0.0.1", 0))
-            ports[name] = sock.getsockname()[1]
-    return {**facts, "transport": "tcp", "ip": "127.0.0.1", **ports}
+def _guest_command(
+    spec: LocalSpec, kernelspec: Kernelspec | None, connection_file: str
+) -> list[str]:
+    """The command of an ipykernel with our guest."""
+    if kernelspec is None or kernelspec.ipykernel is None:
+        return [spec.python, str(_LAUNCHER), "-f", connection_file]
+    (python, *options), arguments = kernelspec.ipykernel
+    if kernelspec.is_usual:
+        python = spec.python
+    arguments = [word.replace(CONNECTION_FILE, connection_file) for word in arguments]
+    return [python, *options, str(_LAUNCHER), *arguments]
 
 
 def make_run_directory() -> str:

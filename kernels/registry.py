@@ -8,6 +8,7 @@ import re
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from kernels.archive import Archive
 from kernels.errors import (
@@ -22,6 +23,9 @@ from kernels.run import Run
 from kernels.session import Session
 from kernels.steps import Work
 from kernels.turn import Policy
+
+if TYPE_CHECKING:
+    from kernels.kernelspecs import Kernelspec
 
 _NAME = re.compile(r"[\w./ \-]{1,100}", re.ASCII)
 #: Ended sessions remembered, so that the next run under their name can say what became of them.
@@ -99,7 +103,9 @@ class Registry:
         # Its failure is told by the first run, which starts a kernel of its own then.
         self._first.add_done_callback(lambda task: task.cancelled() or task.exception())
 
-    async def _start_kernel(self) -> Kernel:
+    async def _start_kernel(self, kernelspec: Kernelspec | None) -> Kernel:
+        if kernelspec is not None:
+            return await self._backend.start(kernelspec)
         first, self._first = self._first, None
         if first is not None:
             try:
@@ -112,16 +118,26 @@ class Registry:
         return await self._backend.start()
 
     def submit(
-        self, owner: str, name: str, work: Work, timeout: float, restart: bool = False
+        self,
+        owner: str,
+        name: str,
+        work: Work,
+        timeout: float,
+        restart: bool = False,
+        kernelspec: Kernelspec | None = None,
     ) -> Run:
-        """Run `work` in the session of that name, which is made when there is none.
+        """Run `work` in the session of that name, which is made when there is none, with kernels
+        of `kernelspec`.
 
         Raises `BadRequest` for a bad name and `TooManySessions`.
         """
         key = (owner, check_name(name))
         session = self._sessions.get(key)
+        if session is not None and restart and session.kernelspec != kernelspec:
+            self._end(key, session, _Ended("was of another kernelspec", session.has_variables))
+            session = None
         if session is None:
-            session = self._make(key)
+            session = self._make(key, kernelspec)
         run = session.submit(str(next(self._ids)), work, timeout, restart)
         self._history[run.id] = owner, run
         self._forget_old_runs()
@@ -133,7 +149,7 @@ class Registry:
                 del self._history[run_id]
                 run.recording.drop()
 
-    def _make(self, key: tuple[str, str]) -> Session:
+    def _make(self, key: tuple[str, str], kernelspec: Kernelspec | None) -> Session:
         if len(self._sessions) >= self._limits.sessions:
             idle = [
                 f"{s.name} (idle {s.idle_seconds:.0f} s)"
@@ -146,7 +162,11 @@ class Registry:
                 f"allows. {advice}"
             )
         session = self._sessions[key] = Session(
-            key[1], self._start_kernel, self._limits.policy, self._archive
+            key[1],
+            lambda: self._start_kernel(kernelspec),
+            self._limits.policy,
+            self._archive,
+            kernelspec,
         )
         if ended := self._ended.pop(key, None):
             session.announce(f"new session: the earlier one of this name {ended.how}", ended.lost)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from kernels.archive import Archive
 from kernels.errors import SessionError
@@ -21,6 +22,9 @@ from kernels.textlog import Log
 from kernels.turn import Policy, Turn
 from kernels.variables import Variables, variables_of
 from kernels.verdict import KEPT
+
+if TYPE_CHECKING:
+    from kernels.kernelspecs import Kernelspec
 
 #: Seconds that a kernel has to run its atexit handlers.
 _EXIT_GRACE = 1.0
@@ -54,8 +58,11 @@ class Session:
         start_kernel: Callable[[], Awaitable[Kernel]],
         policy: Policy,
         archive: Archive,
+        kernelspec: Kernelspec | None = None,
     ) -> None:
         self.name = name
+        #: What its kernels are; None: the server's usual ones.
+        self.kernelspec = kernelspec
         self._archive = archive
         #: Monotonic time of the last use, in seconds.
         self.used = self._made = time.monotonic()
@@ -137,6 +144,7 @@ class Session:
             raise SessionError(f"Session {self.name!r} has just been closed. Run it again.")
         recording = Recording(self._archive.open(self))
         run = Run(run_id, self, steps_of(work), timeout, recording)
+        run.steps.queued(run_id)
         self.runs.append(run)
         run.done = asyncio.create_task(self._take_turn(run, restart), name=f"run {run_id}")
         # A failure to start a kernel is told to whoever waits; there may be nobody any more.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import tokenize
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from kernels.execution import FileRequest, Request
@@ -14,6 +14,15 @@ from kernels.recording import Recording
 from kernels.result import RunResult
 
 Send = Callable[[str, Mapping[str, Any]], object]
+
+
+@dataclass(frozen=True)
+class Doing:
+    """How far a run is: `done` of `total` executions, the one under way in part; `words` on it."""
+
+    words: str
+    done: float
+    total: int
 
 
 class Steps(Protocol):
@@ -33,8 +42,11 @@ class Steps(Protocol):
         """Whether somebody can be asked when a program wants input."""
 
     @property
-    def doing(self) -> str:
-        """Words on how far it is, or ""."""
+    def doing(self) -> Doing | None:
+        """How far it is, where there is more than one execution."""
+
+    def queued(self, run_id: str) -> None:
+        """The run has this id and waits for its turn."""
 
     def next(self, recording: Recording) -> Request | None:
         """What is to be executed now; None: nothing more. Its output goes to `recording`."""
@@ -59,7 +71,7 @@ class Steps(Protocol):
 class Once:
     """The steps of a run that is a single request."""
 
-    doing = ""
+    doing = None
 
     def __init__(self, request: Request) -> None:
         self._request = request
@@ -77,6 +89,9 @@ class Once:
             encoding = "utf-8-sig"
         text = self._request.source.decode(encoding, "backslashreplace")
         return text.replace("\r\n", "\n").replace("\r", "\n")
+
+    def queued(self, run_id: str) -> None:
+        """Nothing is to be noted."""
 
     def next(self, recording: Recording) -> Request | None:
         """The request, once."""

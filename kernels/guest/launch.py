@@ -64,6 +64,7 @@ def main() -> None:
         [
             *sys.argv[1:],
             "--HistoryManager.enabled=False",
+            "--HistoryManager.hist_file=:memory:",
             "--IPKernelApp.capture_fd_output=False",
             "--InteractiveShellApp.exec_PYTHONSTARTUP=False",
             # As if started by a parent that never goes: no advice to a terminal, and no watch

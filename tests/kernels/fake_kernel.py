@@ -10,6 +10,7 @@ from typing import Any
 
 from kernels.errors import KernelStartError
 from kernels.kernel import Channel, Exit, Message
+from kernels.kernelspecs import Kernelspec
 
 
 class FakeKernel:
@@ -111,13 +112,16 @@ class FakeBackend:
         self.answer = answer
         self.kernels: list[FakeKernel] = []
         self.failures: list[str] = []
+        #: What the starts asked for.
+        self.specs: list[Kernelspec | None] = []
         #: Set: a start is over at once. Clear it to hold starts back.
         self.open = asyncio.Event()
         self.open.set()
         self._directory = tempfile.TemporaryDirectory(prefix="rmi-agent-test-")
         self.directory = Path(self._directory.name)
 
-    async def start(self) -> FakeKernel:
+    async def start(self, spec: Kernelspec | None = None) -> FakeKernel:
+        self.specs.append(spec)
         await self.open.wait()
         if self.failures:
             raise KernelStartError(self.failures.pop(0))

@@ -1,0 +1,246 @@
+"""A kernel as a process of this machine: its messages, its end. What is common to all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from kernels.kernel import Channel, Exit, Message
+from kernels.launching import Launched
+from kernels.processes import Processes
+from kernels.start_errors import ended_at_the_start
+
+if TYPE_CHECKING:
+    # Imported with the first connection: it brings the whole message stack.
+    from kernels.channels import Channels
+
+#: Seconds to wait for a dead kernel's last messages.
+_LAST_MESSAGES = 0.03
+#: Seconds between looks at a kernel that has not spoken, and until it is asked once more.
+_LOOK, _ASK_AGAIN = 0.2, 1.0
+
+
+class ProcessKernel(ABC):
+    """See `kernels.kernel.Kernel`. `starter` started its process and ends it; `forget` is called
+    when nothing of it is left."""
+
+    scripted = False
+    #: The channels on which a kernel that is ready has spoken.
+    _greeting: frozenset[Channel] = frozenset({"iopub"})
+
+    def __init__(
+        self,
+        launched: Launched,
+        starter: Processes,
+        forget: Callable[[ProcessKernel], None],
+    ) -> None:
+        self._launched = launched
+        self._starter = starter
+        self._forget = forget
+        self._channels: Channels | None = None
+        self._silent = set(self._greeting)
+        self._greeted = asyncio.Event()
+        #: Whether a request waits for its reply while the kernel starts.
+        self._asking = False
+        self._last_request = ""
+        #: What was asked on the control channel, by the id of the message.
+        self._asked: dict[str, asyncio.Future[Mapping[str, Any] | None]] = {}
+        self._watch: asyncio.Task[None] | None = None
+        self._memory_kills = _memory_kills()
+        self.on_message: Callable[[Message], None] = _ignore
+        self.exited = asyncio.Event()
+        self.exit: Exit | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self._launched.process.pid
+
+    # -- start
+
+    async def connect(self) -> None:
+        """Wait until the process is ready, connect, and wait until it speaks."""
+        process = self._launched.process
+        ready = asyncio.create_task(self._ready())
+        exited = asyncio.create_task(process.exited.wait())
+        try:
+            await asyncio.wait({ready, exited}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ready.cancel()
+            exited.cancel()
+        if not process.exited.is_set():
+            from kernels.channels import Channels
+
+            self._channels = Channels(self._launched.connection, self._receive)
+            self._watch = asyncio.create_task(self._await_exit())
+            await self._greet()
+            self._launched.held.close()
+        if process.exited.is_set() or self.exited.is_set():
+            raise ended_at_the_start(self._launched, self.last_words())
+
+    async def _ready(self) -> None:
+        """Wait until it says, if it has the means, that connecting makes sense."""
+        if self._launched.lifeline is None:
+            return
+        data = await asyncio.get_running_loop().sock_recv(self._launched.lifeline, 1)
+        if not data:
+            await self._launched.process.exited.wait()
+
+    async def _greet(self) -> None:
+        """Wait until it has spoken, or has ended."""
+        # ipykernel 7 greets a new subscriber; others say nothing until asked, and what they say
+        # before the subscription has arrived is lost.
+        loop = asyncio.get_running_loop()
+        asked = loop.time() - _ASK_AGAIN
+        while not self._greeted.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK):
+                    await self._greeted.wait()
+            due = not self._asking or loop.time() - asked >= _ASK_AGAIN
+            if due and not self._greeted.is_set() and self._channels is not None:
+                self._asking, asked = True, loop.time()
+                with contextlib.suppress(Exception):
+                    self._channels.send("shell", "kernel_info_request", {})
+
+    def last_words(self) -> str:
+        """What it said that never became a kernel."""
+        return self._launched.last_words()
+
+    # -- messages
+
+    def send(
+        self,
+        channel: Channel,
+        type: str,
+        content: Mapping[str, Any],
+        metadata: Mapping[str, Any] | None = None,
+    ) -> str:
+        if self._channels is None:
+            return ""
+        ident = self._channels.send(channel, type, content, metadata)
+        if type == "execute_request":
+            self._last_request = ident
+        return ident
+
+    async def ask(
+        self, type: str, content: Mapping[str, Any], timeout: float
+    ) -> Mapping[str, Any] | None:
+        from zmq import Again
+
+        if self._channels is None:
+            return None
+        reply: asyncio.Future[Mapping[str, Any] | None]
+        reply = asyncio.get_running_loop().create_future()
+        # When so many have gone unanswered that no more fit, this one goes unanswered, too.
+        with contextlib.suppress(Again):
+            ident = self.send("control", type, content)
+            self._asked[ident] = reply
+            try:
+                await asyncio.wait((reply,), timeout=timeout)
+            finally:
+                self._asked.pop(ident, None)
+        return reply.result() if reply.done() else None
+
+    def _receive(self, message: Message) -> None:
+        if message.channel == "control" and message.parent in self._asked:
+            self._asked.pop(message.parent).set_result(message.content)
+            return
+        if not self._greeted.is_set():
+            self._silent.discard(message.channel)
+            self._asking = self._asking and message.channel != "shell"
+            if not self._silent:
+                self._greeted.set()
+        self.on_message(message)
+
+    @abstractmethod
+    def interrupt(self) -> None:
+        """See `Kernel`."""
+
+    def _signal(self, number: int, send: Callable[[int, int], None]) -> None:
+        """Have the signal sent, by kill or killpg."""
+        if self.pid is None or self.exited.is_set():
+            return
+        with contextlib.suppress(OSError):
+            send(self.pid, number)
+            # After it, so that a stopped program meets the signal where it stands.
+            if hasattr(signal, "SIGCONT"):
+                send(self.pid, signal.SIGCONT)
+
+    async def stack(self) -> str:
+        return ""
+
+    # -- end
+
+    async def _await_exit(self) -> None:
+        process = self._launched.process
+        await process.exited.wait()
+        # What libzmq had already received is still there.
+        deadline = asyncio.get_running_loop().time() + _LAST_MESSAGES
+        while self._channels is not None and asyncio.get_running_loop().time() < deadline:
+            if not self._channels.drain():
+                await asyncio.sleep(0.005)
+        if self._channels is not None:
+            self._close_channels()
+            # Of a kernel that never was one they are its last words.
+            if self._greeted.is_set():
+                self._recover_text()
+        status = process.status
+        self.exit = Exit(
+            code=status if status is not None and status >= 0 else None,
+            signal=-status if status is not None and status < 0 else None,
+            trace=self._launched.faults()[-20_000:],
+            out_of_memory=status == -9 and _memory_kills() > self._memory_kills,
+        )
+        self.exited.set()
+        self._greeted.set()
+
+    @abstractmethod
+    def _recover_text(self) -> None:
+        """Pass on what it had written and not sent."""
+
+    def _say(self, name: str, parent: str, text: str) -> None:
+        content = {"name": name, "text": text}
+        self.on_message(Message("iopub", "stream", parent, content))
+
+    def _close_channels(self) -> None:
+        if self._channels is not None:
+            self._channels.close()
+            self._channels = None
+        while self._asked:
+            self._asked.popitem()[1].set_result(None)
+
+    def disconnect(self) -> None:
+        """Release sockets, pipes and tasks; the process is ended by somebody else."""
+        self._close_channels()
+        if self._watch is not None:
+            self._watch.cancel()
+        self._launched.release()
+        self.exited.set()
+        self._greeted.set()
+
+    async def close(self) -> None:
+        process = self._launched.process
+        self._starter.kill(process)
+        await process.gone.wait()
+        if self._watch is not None:
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watch
+        self.disconnect()
+        self._forget(self)
+        self._launched.remove()
+
+
+def _memory_kills() -> int:
+    """How often the system has killed a process for memory; 0 where it does not say."""
+    with contextlib.suppress(OSError, ValueError), open("/proc/vmstat") as file:
+        for line in file:
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0
+
+
+def _ignore(message: Message) -> None:
+    """The handler of a kernel that nobody listens to."""
