@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -52,51 +53,119 @@ def problem(content: Mapping[str, Any]) -> str | None:
 
 
 def upgraded(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A notebook's content in version 4.5, as it is written: long texts as lists of lines.
-
-    Raises `NotANotebook`.
+    """The content of a notebook of version 3 in version 4.5, as it is written: long texts as lists
+    of lines. Raises `NotANotebook`.
     """
     import nbformat
-    from nbformat.v4.rwbase import split_lines
+    from nbformat.v4.rwbase import split_lines, strip_transient
 
     try:
-        node = nbformat.from_dict(dict(content))  # type: ignore[no-untyped-call]
+        node = nbformat.from_dict(_complete(content))  # type: ignore[no-untyped-call]
         node = nbformat.convert(node, 4)  # type: ignore[no-untyped-call]
-        node = nbformat.v4.upgrade(node, from_version=4, from_minor=node.nbformat_minor)  # type: ignore[no-untyped-call]
+        for cell in node.cells:
+            for output in cell.get("outputs", ()):
+                _parse_json(output)
+        split: dict[str, Any] = split_lines(strip_transient(node))  # type: ignore[no-untyped-call]
     except Exception as error:
-        raise NotANotebook(f"It could not be brought to version 4.5: {error}.") from None
-    split: dict[str, Any] = split_lines(node)  # type: ignore[no-untyped-call]
+        words = f"{type(error).__name__}: {error}"
+        raise NotANotebook(
+            f"It could not be brought to version 4.5 ({words}). Open and save it in Jupyter."
+        ) from None
     return split
+
+
+def _complete(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a notebook of version 3 with all that its upgrade takes for granted."""
+    sheets = []
+    for sheet in content["worksheets"]:
+        cells = []
+        for cell in sheet.get("cells", []):
+            if cell["cell_type"] == "code":
+                code = {"input": "", "outputs": []} | cell
+                code["input"] = joined_lines(code["input"])
+                code["outputs"] = [_joined_texts(output) for output in code["outputs"]]
+                cells.append(code)
+            else:
+                cells.append({**cell, "source": joined_lines(cell.get("source", ""))})
+        sheets.append({**sheet, "cells": cells})
+    return {"metadata": {}, **content, "worksheets": sheets}
+
+
+#: Forms of an output that version 3 writes line by line, under the names that it has for them.
+_LINES_3 = ("text", "html", "svg", "latex", "javascript", "json")
+
+
+def joined_lines(value: Any) -> str:
+    """A text of version 3, in which the ends of lines may be missing in a list of them."""
+    if not isinstance(value, list):
+        return value if isinstance(value, str) else ""
+    return ("" if value and value[0].endswith(("\n", "\r")) else "\n").join(value)
+
+
+def _joined_texts(output: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: joined_lines(value) if name in _LINES_3 and _are_texts(value) else value
+        for name, value in output.items()
+    }
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(line, str) for line in value)
 
 
 def joined_outputs(outputs: Sequence[Mapping[str, Any]], major: int) -> Sequence[Mapping[str, Any]]:
     """Outputs as a file of version `major` has them, in version 4 and with their texts joined."""
     if major < 4:
-        import nbformat
-        from nbformat.v4.convert import upgrade_output
-
-        nodes = [
-            nbformat.from_dict(_joined_texts(output))  # type: ignore[no-untyped-call]
-            for output in outputs
-        ]
-        return [upgrade_output(node) for node in nodes]  # type: ignore[no-untyped-call]
+        return [_upgraded_output(_joined_texts(output)) for output in outputs]
     return [_mapped(output, _joined) for output in outputs]
 
 
-def _joined_texts(output: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: "".join(value) if isinstance(value, list) and name != "traceback" else value
-        for name, value in output.items()
-    }
+def _upgraded_output(output: dict[str, Any]) -> Mapping[str, Any]:
+    import nbformat
+    from nbformat.v4.convert import upgrade_output
+
+    try:
+        node = nbformat.from_dict(output)  # type: ignore[no-untyped-call]
+        upgraded: dict[str, Any] = upgrade_output(node)  # type: ignore[no-untyped-call]
+        _parse_json(upgraded)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        # It breaks the schema; what it is can still be seen.
+        return output
+    return upgraded
+
+
+def _parse_json(output: dict[str, Any]) -> None:
+    """Make values of the JSON texts that version 3 has, which nbformat means to do and does not."""
+    data = output.get("data", {})
+    if isinstance(written := data.get("application/json"), str):
+        data["application/json"] = json.loads(written)
 
 
 def split_outputs(outputs: Sequence[Mapping[str, Any]], major: int) -> Sequence[Mapping[str, Any]]:
     """Outputs of version 4 as a file of version `major` has them, long texts as lists of lines."""
     if major < 4:
-        from nbformat.v4.convert import downgrade_output
-
-        return [downgrade_output(dict(output)) for output in outputs]  # type: ignore[no-untyped-call]
+        return [_downgraded_output(output) for output in outputs]
     return [_mapped(output, _split) for output in outputs]
+
+
+def _downgraded_output(output: Mapping[str, Any]) -> dict[str, Any]:
+    from nbformat.v4.convert import downgrade_output, from_mime_key
+
+    copied = dict(output)
+    if "data" in copied:
+        copied["data"] = dict(copied["data"])
+    older: dict[str, Any] = downgrade_output(copied)  # type: ignore[no-untyped-call]
+    if older.get("output_type") == "pyout" and older.get("prompt_number") is None:
+        older["prompt_number"] = 0
+    # Forms for which version 3 has no name of its own keep theirs, if they are text.
+    for mime, form in (output.get("data") or {}).items():
+        known = from_mime_key({mime: form})  # type: ignore[no-untyped-call]
+        if isinstance(form, str) and not known:
+            older[mime] = form
+    return {
+        name: value.splitlines(True) if name in _LINES_3 and isinstance(value, str) else value
+        for name, value in older.items()
+    }
 
 
 #: Forms other than text/* that are written line by line.
@@ -109,16 +178,17 @@ def _split(mime: str, value: Any) -> Any:
 
 
 def _joined(mime: str, value: Any) -> Any:
-    if mime == "application/json" or mime.endswith("+json") or not isinstance(value, list):
+    if mime == "application/json" or mime.endswith("+json") or not _are_texts(value):
         return value
-    return "".join(value) if all(isinstance(line, str) for line in value) else value
+    return "".join(value)
 
 
 def _mapped(output: Mapping[str, Any], change: Callable[[str, Any], Any]) -> dict[str, Any]:
+    """An output with its forms or its text changed, where they are what they should be."""
     changed = dict(output)
-    if "data" in changed:
-        changed["data"] = {mime: change(mime, form) for mime, form in changed["data"].items()}
-    if output.get("output_type") == "stream":
+    if isinstance(data := output.get("data"), Mapping):
+        changed["data"] = {mime: change(mime, form) for mime, form in data.items()}
+    if output.get("output_type") == "stream" and "text" in output:
         changed["text"] = change("text/plain", output["text"])
     return changed
 

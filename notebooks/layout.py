@@ -45,6 +45,12 @@ def members(text: str, at: int = 0) -> list[Member]:
     return found
 
 
+def member(text: str, name: str, at: int = 0) -> Member | None:
+    """The member of that name, of the object that begins at `at`. Of several the last one, which
+    is what readers of JSON take."""
+    return next((m for m in reversed(members(text, at)) if m.name == name), None)
+
+
 def elements(text: str, at: int = 0) -> list[tuple[int, int]]:
     """Start and end of each element of the array that begins at `at`. Raises `ValueError`."""
     return [(start, _end(text, start)) for start in _items(text, at, "[", "]")]
@@ -84,17 +90,19 @@ def _end(text: str, at: int) -> int:
 
 @dataclass(frozen=True)
 class Style:
-    """How a file is written. `indent`: of one level, None for all on one line."""
+    """How a file is written. `indent`: of one level, None for all on one line; `ordered`: whether
+    the names in an object are in order, as Jupyter has them."""
 
     indent: str | None = " "
     newline: str = "\n"
     comma: str = ","
     colon: str = ": "
     ascii: bool = False
+    ordered: bool = False
 
     @classmethod
-    def of(cls, text: str) -> Style:
-        """The style of an object's text."""
+    def of(cls, text: str, names: Iterable[str] = ()) -> Style:
+        """The style of the text of an object with members of these names."""
         first = _FIRST_KEY.match(text)
         space, before, after = first.groups() if first else ("\n ", "", " ")
         indent = space.rpartition("\n")[2] if "\n" in space else None
@@ -102,7 +110,10 @@ class Style:
         if indent is None and (second := re.search(r",([ \t]*)\"", text)):
             comma += second[1]
         ascii = not _BEYOND_ASCII.search(text) and bool(_ESCAPED.search(text))
-        return cls(indent, "\r\n" if "\r\n" in space else "\n", comma, f"{before}:{after}", ascii)
+        newline = "\r\n" if "\r\n" in space else "\n"
+        names = [*names]
+        ordered = bool(names) and names == sorted(names)
+        return cls(indent, newline, comma, f"{before}:{after}", ascii, ordered)
 
     def line(self, depth: int) -> str:
         """What stands between two items at `depth` levels, after the comma."""
@@ -126,7 +137,8 @@ class Style:
 
     def _parts(self, value: Any, depth: int) -> Iterator[str]:
         if isinstance(value, Mapping):
-            yield from self._items(value.items(), depth, "{", "}")
+            items = sorted(value.items()) if self.ordered else value.items()
+            yield from self._items(items, depth, "{", "}")
         elif isinstance(value, list | tuple):
             if value and all(isinstance(item, str) for item in value):
                 yield from self._strings(value, depth)
@@ -175,29 +187,47 @@ def encoded(text: str) -> bytes:
 
 def exchanged(text: str, name: str, value: str | None, style: Style, depth: int) -> str:
     """The text of an object at `depth` levels with the value of a member exchanged for another
-    text; None takes the member out. A new one comes last."""
+    text; None takes the member out. A new one comes last, or where the order of names has it."""
+    if value is None:
+        return _without(text, name)
+    if (old := member(text, name)) is not None:
+        return text[: old.start] + value + text[old.end :]
+    item = json.dumps(name, ensure_ascii=style.ascii) + style.colon + value
     found = members(text)
-    number = next((n for n in range(len(found) - 1, -1, -1) if found[n].name == name), None)
-    if number is not None and value is not None:
-        member = found[number]
-        return text[: member.start] + value + text[member.end :]
-    if number is not None:
-        start, end = found[number].name_at, found[number].end
+    if not found:
+        return "{" + style.line(depth + 1) + item + style.line(depth) + "}"
+    comma = (style.comma if style.indent is None else ",") + style.line(depth + 1)
+    names = [m.name for m in found]
+    if style.ordered and names == sorted(names) and name < names[-1]:
+        at = next(m.name_at for m in found if m.name > name)
+        return text[:at] + item + comma + text[at:]
+    last = found[-1].end
+    return text[:last] + comma + item + text[last:]
+
+
+def _without(text: str, name: str) -> str:
+    """The text of an object without any member of that name."""
+    while (old := member(text, name)) is not None:
+        found = members(text)
+        number = found.index(old)
+        start, end = old.name_at, old.end
         if number + 1 < len(found):
             end = found[number + 1].name_at
         elif number:
             start = found[number - 1].end
         else:
             return "{}"
-        return text[:start] + text[end:]
-    if value is None:
-        return text
-    item = json.dumps(name, ensure_ascii=style.ascii) + style.colon + value
-    if not found:
-        return "{" + style.line(depth + 1) + item + style.line(depth) + "}"
-    comma = style.comma if style.indent is None else ","
-    last = found[-1].end
-    return text[:last] + comma + style.line(depth + 1) + item + text[last:]
+        text = text[:start] + text[end:]
+    return text
+
+
+def same(one: object, other: object) -> bool:
+    """Whether two values are the same in JSON, where true is not 1 and 1 is not 1.0."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return type(one) is type(other) and one == other
 
 
 def joined(value: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,29 +10,11 @@ from dataclasses import replace
 from typing import Any
 
 from notebooks import document
-from notebooks.layout import Style, encoded, exchanged, lines, members
+from notebooks.errors import BadEdit
+from notebooks.layout import Style, encoded, exchanged, lines, member, same
+from notebooks.part import Part
 from notebooks.reading import BOM, Cell, cell_of, cell_spans, check_cells, loaded, version_of
 from notebooks.repair import repair
-
-#: Bytes of outputs up to which their text is kept with the cell's.
-_SMALL = 64 * 1024
-
-
-class _Part:
-    """A cell with its text, and the text between it and the one before it."""
-
-    def __init__(self, cell: Cell, text: bytes, gap: bytes = b"") -> None:
-        self.cell, self.text, self.gap = cell, text, gap
-        #: Large outputs, for which `[]` stands in `text` at this place.
-        self.outputs: Sequence[Mapping[str, Any]] | None = None
-        self.place = 0
-
-    def rewrite(self, change: Callable[[str], str]) -> None:
-        """Change the text but for the outputs, which stay where they are."""
-        text = change(self.text.decode())
-        self.text = encoded(text)
-        if self.outputs is not None:
-            self.place = len(encoded(text[: _outputs_at(text)]))
 
 
 class Notebook:
@@ -47,8 +30,9 @@ class Notebook:
         self.metadata: Mapping[str, Any] = {}
         #: Sentences on what is wrong with the file, and what was set right of it.
         self.notes: tuple[str, ...] = ()
-        self._head = self._tail = b""
-        self._parts: list[_Part] = []
+        #: The text before the first cell, and that after the last.
+        self._frame = (b"", b"")
+        self._parts: list[Part] = []
 
     # -- reading
 
@@ -57,15 +41,13 @@ class Notebook:
         """Read a file's content. Raises `NotANotebook`."""
         text, content = loaded(data)
         version = version_of(content)
-        repaired = repair(content, version)
-        if repaired.changed:
-            style = Style.of(text.lstrip(BOM))
-            bom = BOM if text.startswith(BOM) else ""
-            end = text[len(text.rstrip()) :]
-            text = bom + repaired.applied(text.removeprefix(BOM).rstrip(), style) + end
-            content, version = json.loads(text.removeprefix(BOM)), repaired.version
         check_cells(content, version[0])
-        notes = list(repaired.notes)
+        repairs = repair(content, version)
+        notes = repairs.notes
+        if repairs.changed:
+            style = Style.of(text[text.index("{") :], content)
+            text = repairs.applied(text, style)
+            content, version = json.loads(text.removeprefix(BOM)), repairs.version
         if problem := document.problem(content):
             notes.append(f"It breaks the schema of notebooks, which is left so: {problem}.")
         return cls._of(text, content, version, notes)
@@ -79,24 +61,33 @@ class Notebook:
         notes: Sequence[str] = (),
     ) -> Notebook:
         start = text.index("{")
-        notebook = cls(Style.of(text[start:]), version)
-        notebook.metadata = dict(content.get("metadata") or {})
+        notebook = cls(Style.of(text[start:], content), version)
+        notebook.metadata = content.get("metadata", {})
         notebook.notes = tuple(notes)
         spans, arrays = cell_spans(text, start, version[0])
-        done = 0
-        for number, (begin, end) in enumerate(spans):
-            # The first one's is the head; a gap may span the end of a worksheet.
-            gap = encoded(text[done:begin])
-            if not number:
-                notebook._head, gap = gap, b""
-            part = text[begin:end]
-            notebook._parts.append(_Part(cell_of(json.loads(part)), encoded(part), gap))
-            done = end
         if not spans:
-            done = arrays[0] + 1 if arrays else len(text)
-            notebook._head = encoded(text[:done])
-        notebook._tail = encoded(text[done:])
+            at = arrays[0] + 1 if arrays else len(text)
+            notebook._frame = (encoded(text[:at]), encoded(text[at:]))
+            return notebook
+        first, last = spans[0][0], spans[-1][1]
+        notebook._frame = (encoded(text[:first]), encoded(text[last:]))
+        done = first
+        for begin, end in spans:
+            cell = cell_of(json.loads(text[begin:end]), version[0])
+            # A gap may span the end of a worksheet.
+            notebook._parts.append(Part(cell, encoded(text[begin:end]), encoded(text[done:begin])))
+            done = end
         return notebook
+
+    def copy(self) -> Notebook:
+        """One that changes apart from this one; cheap."""
+        other = copy.copy(self)
+        other._parts = [*self._parts]
+        return other
+
+    def become(self, other: Notebook) -> None:
+        """Take over all that another one holds, which is not to be used afterwards."""
+        self.__dict__ = other.__dict__
 
     @classmethod
     def new(cls, kernelspec: Mapping[str, str] | None = None) -> Notebook:
@@ -121,20 +112,24 @@ class Notebook:
         part = self._parts[number]
         if part.outputs is not None:
             return part.outputs
-        stored = json.loads(part.text).get("outputs") or []
+        stored = json.loads(part.text).get("outputs", [])
         return document.joined_outputs(stored, self.version[0])
 
     @property
     def language(self) -> str:
         """The name of its programming language, lower-case; "python" where it does not say."""
-        info = self.metadata.get("language_info") or {}
-        spec = self.metadata.get("kernelspec") or {}
-        return str(info.get("name") or spec.get("language") or "python").lower()
+        name = self._said("language_info", "name") or self._said("kernelspec", "language")
+        return name.lower() or "python"
 
     @property
     def kernelspec(self) -> str:
         """The name of its kernelspec, or ""."""
-        return str((self.metadata.get("kernelspec") or {}).get("name") or "")
+        return self._said("kernelspec", "name")
+
+    def _said(self, about: str, name: str) -> str:
+        said = self.metadata.get(about)
+        value = said.get(name) if isinstance(said, Mapping) else None
+        return value if isinstance(value, str) else ""
 
     # -- writing
 
@@ -142,25 +137,16 @@ class Notebook:
         """The file's content, piece by piece, as it is at this moment.
 
         Large outputs are turned into text only when their piece is asked for. Changes after the
-        call do not show.
+        call do not show. Another thread may call it: each result of a cell is there or not.
         """
-        parts = [(p.gap, p.text, p.place, p.outputs) for p in self._parts]
-        return self._written(self._head, parts, self._tail)
+        return self.copy()._written()
 
-    def _written(
-        self,
-        head: bytes,
-        parts: Sequence[tuple[bytes, bytes, int, Sequence[Mapping[str, Any]] | None]],
-        tail: bytes,
-    ) -> Iterator[bytes]:
+    def _written(self) -> Iterator[bytes]:
+        head, tail = self._frame
         yield head
-        for gap, text, place, outputs in parts:
-            if outputs is None:
-                yield gap + text
-                continue
-            yield gap + text[:place]
-            yield from self._style.pieces(self._stored(outputs), self._depth + 1)
-            yield text[place + 2 :]
+        for part in self._parts:
+            yield part.gap
+            yield from part.pieces(self.version[0], self._style, self._depth)
         yield tail
 
     def dumps(self) -> bytes:
@@ -171,15 +157,6 @@ class Notebook:
     def _depth(self) -> int:
         """How deep a cell stands."""
         return 2 if self.version[0] >= 4 else 4
-
-    def _stored(self, outputs: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-        return document.split_outputs(outputs, self.version[0])
-
-    def _member(self, name: str) -> str:
-        """What a cell's member is called in this version."""
-        if self.version[0] >= 4:
-            return name
-        return {"source": "input", "execution_count": "prompt_number"}.get(name, name)
 
     # -- changes
 
@@ -195,23 +172,19 @@ class Notebook:
         `outputs`: of nbformat 4, texts joined; not to be changed afterwards. `times`: for
         `metadata.execution`; None takes that away, where it is.
         """
-        part = self._parts[number]
         style, depth = self._style, self._depth
-        self.set_cell_metadata(number, "execution", dict(times) if times else None)
-        part.cell = replace(part.cell, execution_count=execution_count)
-        count = json.dumps(execution_count)
-        text = exchanged(part.text.decode(), self._member("execution_count"), count, style, depth)
-        text = exchanged(text, "outputs", "[]", style, depth)
-        part.text, part.outputs = encoded(text), None
-        if not outputs:
-            return
-        part.place = len(encoded(text[: _outputs_at(text)]))
-        pieces = style.pieces(self._stored(outputs), depth + 1)
-        first = next(pieces)
-        if len(first) > _SMALL or next(pieces, b""):
-            part.outputs = outputs
-        else:
-            part.text = part.text[: part.place] + first + part.text[part.place + 2 :]
+        part = self._marked(self._parts[number], "execution", dict(times) if times else None)
+        if execution_count != part.cell.execution_count:
+            name = "execution_count" if self.version[0] >= 4 else "prompt_number"
+            count = json.dumps(execution_count)
+            part = part.changed(
+                lambda text: exchanged(text, name, count, style, depth),
+                execution_count=execution_count,
+            )
+        # The same ones keep their text, which may have another order of names.
+        if not same([*self.outputs(number)], [*outputs]):
+            part = part.with_outputs(outputs, self.version[0], style, depth)
+        self._parts[number] = part
 
     def clear_result(self, number: int) -> None:
         """Take the outputs, the count and the times of a code cell away, where there are any."""
@@ -223,38 +196,62 @@ class Notebook:
 
     def set_cell_metadata(self, number: int, name: str, value: Any) -> None:
         """Exchange one entry of a cell's metadata; None takes it out."""
-        part = self._parts[number]
-        part.rewrite(lambda text: self._with_metadata(text, name, value, self._depth))
-        part.cell = replace(part.cell, metadata=_with(part.cell.metadata, name, value))
+        self._parts[number] = self._marked(self._parts[number], name, value)
+
+    def _marked(self, part: Part, name: str, value: Any) -> Part:
+        """The cell with that entry in its metadata; None: without it."""
+        metadata = part.cell.metadata
+        if _has(metadata, name, value):
+            return part
+        return part.changed(
+            lambda text: self._with_metadata(text, name, value, self._depth),
+            metadata=_with(metadata, name, value),
+        )
 
     def set_metadata(self, name: str, value: Any) -> None:
         """Exchange one entry of the notebook's metadata; None takes it out."""
+        if _has(self.metadata, name, value):
+            return
         self._reframe(lambda text: self._with_metadata(text, name, value, 0))
         self.metadata = _with(self.metadata, name, value)
 
     def _with_metadata(self, text: str, name: str, value: Any, depth: int) -> str:
         """The text of an object with one entry of its metadata exchanged, or taken out if None."""
         style = self._style
-        old = next((text[m.start : m.end] for m in members(text) if m.name == "metadata"), "{}")
+        at = member(text, "metadata")
+        old = text[at.start : at.end] if at is not None else "{}"
         entry = None if value is None else style.dumps(value, depth + 2)
         new = exchanged(old, name, entry, style, depth + 1)
         return exchanged(text, "metadata", new, style, depth) if new != old else text
 
     def _reframe(self, change: Callable[[str], str]) -> None:
         """Change the text around the cells, for which a single 0 stands."""
-        frame = self._head.decode() + "0" + self._tail.decode()
+        head, tail = self._frame
+        # Without a tail there is no list of cells.
+        frame = head.decode() + ("0" if tail else "") + tail.decode()
         start, end = frame.index("{"), len(frame.rstrip())
         frame = frame[:start] + change(frame[start:end]) + frame[end:]
-        ((begin, end),), _ = cell_spans(frame, start, self.version[0])
-        self._head, self._tail = encoded(frame[:begin]), encoded(frame[end:])
+        spans, _ = cell_spans(frame, start, self.version[0])
+        begin, end = spans[0] if spans else (len(frame), len(frame))
+        self._frame = (encoded(frame[:begin]), encoded(frame[end:]))
+
+    def _check_version(self) -> None:
+        if self.version[0] < 4:
+            raise BadEdit(
+                f"The notebook is of version {self.version[0]}, whose cells cannot be edited. "
+                "Upgrade it first."
+            )
 
     def insert(self, number: int, cell: Cell) -> None:
         """Put a new cell before the cell of that number, or at the end. It gets an id of its own
-        where the version has ids and it has none."""
-        if self.version >= (4, 5) and cell.id is None:
+        where the version has ids and it has none, or that of another cell."""
+        self._check_version()
+        if self.version < (4, 5):
+            cell = replace(cell, id=None)
+        elif cell.id is None or any(part.cell.id == cell.id for part in self._parts):
             cell = replace(cell, id=self._new_id())
         text = encoded(self._style.dumps(self._content(cell), self._depth))
-        self._put(number, _Part(cell, text))
+        self._put(number, Part(cell, text))
 
     def _content(self, cell: Cell) -> dict[str, Any]:
         """A cell as it is written, with the members in the order in which Jupyter has them."""
@@ -275,53 +272,55 @@ class Notebook:
 
     def delete(self, number: int) -> None:
         """Take a cell out."""
+        self._check_version()
         self._take(number)
 
     def move(self, number: int, to: int) -> None:
         """Have a cell at the number `to` of those that there are afterwards."""
+        self._check_version()
         self._put(to, self._take(number))
 
-    def _take(self, number: int) -> _Part:
+    def _take(self, number: int) -> Part:
         part = self._parts.pop(number)
-        if number == 0 and self._parts:
-            self._parts[0].gap = b""
+        if not self._parts:
+            head, tail = self._frame
+            self._frame = (head.rstrip(), tail.lstrip())
+        elif number == 0:
+            self._parts[0] = replace(self._parts[0], gap=b"")
         return part
 
-    def _put(self, number: int, part: _Part) -> None:
+    def _put(self, number: int, part: Part) -> None:
         line = self._style.line(self._depth)
         gap = encoded((self._style.comma if self._style.indent is None else ",") + line)
         if not self._parts:
-            self._head = self._head.rstrip() + encoded(line)
-            self._tail = encoded(self._style.line(self._depth - 1)) + self._tail.lstrip()
-            part.gap = b""
-        elif number == 0:
-            self._parts[0].gap, part.gap = gap, b""
-        else:
-            part.gap = gap
-        self._parts.insert(number, part)
+            head, tail = self._frame
+            end = encoded(self._style.line(self._depth - 1))
+            self._frame = (head.rstrip() + encoded(line), end + tail.lstrip())
+        if self._parts and number == 0:
+            self._parts[0] = replace(self._parts[0], gap=gap)
+        self._parts.insert(number, replace(part, gap=gap if number else b""))
 
     def replace_source(self, number: int, source: str) -> None:
         """Exchange a cell's source; its outputs stay until it is run."""
+        self._check_version()
         part = self._parts[number]
-        name = "source" if part.cell.type != "code" else self._member("source")
 
         def change(text: str) -> str:
-            old = next((m for m in members(text) if m.name == name), None)
+            old = member(text, "source")
             whole = old is not None and text[old.start] == '"'
-            value = source if whole else lines(source)
-            text_of = self._style.dumps(value, self._depth + 1)
-            return exchanged(text, name, text_of, self._style, self._depth)
+            value = self._style.dumps(source if whole else lines(source), self._depth + 1)
+            return exchanged(text, "source", value, self._style, self._depth)
 
-        part.rewrite(change)
-        part.cell = replace(part.cell, source=source)
+        if source != part.cell.source:
+            self._parts[number] = part.changed(change, source=source)
 
     def set_type(self, number: int, type: str) -> None:
         """Make it a cell of another type. Of a code cell the outputs go."""
+        self._check_version()
         part = self._parts[number]
         if type == part.cell.type:
             return
         style, depth = self._style, self._depth
-        part.outputs = None
 
         def change(text: str) -> str:
             text = exchanged(text, "cell_type", json.dumps(type), style, depth)
@@ -331,13 +330,13 @@ class Notebook:
             # Only text cells have attachments.
             return exchanged(text, "attachments", None, style, depth) if code else text
 
-        part.rewrite(change)
-        part.cell = replace(part.cell, type=type, execution_count=None)
-        self.set_cell_metadata(number, "execution", None)
+        part = replace(part, outputs=None).changed(change, type=type, execution_count=None)
+        self._parts[number] = self._marked(part, "execution", None)
 
 
-def _outputs_at(text: str) -> int:
-    return next(m.start for m in members(text) if m.name == "outputs")
+def _has(values: Mapping[str, Any], name: str, value: Any) -> bool:
+    """Whether an entry is already as it is to be; None: not there."""
+    return name not in values if value is None else name in values and same(values[name], value)
 
 
 def _with(values: Mapping[str, Any], name: str, value: Any) -> dict[str, Any]:

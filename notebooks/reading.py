@@ -10,13 +10,16 @@ from typing import Any
 
 from notebooks import document
 from notebooks.errors import NotANotebook
-from notebooks.layout import Style, elements, encoded, joined, members
+from notebooks.layout import Style, elements, encoded, joined, member
+from notebooks.repair import repair
 
 #: Bytes of the largest notebook that is read.
 MAX_BYTES = 150_000_000
 #: What some editors put before the text.
 BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
 CELL_TYPES = ("code", "markdown", "raw")
+#: Levels of nesting that a file may have; plots as JSON have some twenty.
+_DEEPEST = 100
 
 
 @dataclass(frozen=True)
@@ -42,11 +45,16 @@ class Cell:
 
 
 def upgraded(data: bytes) -> bytes:
-    """A file's content in version 4.5, written anew. Raises `NotANotebook`."""
+    """A file's content in version 4.5. From version 4 on only what must be is changed; an older
+    one is written anew. Raises `NotANotebook`."""
     text, content = loaded(data)
-    version_of(content)
-    style = Style.of(text.removeprefix(BOM))
-    return encoded(style.dumps(document.upgraded(content)) + "\n")
+    version = version_of(content)
+    check_cells(content, version[0])
+    style = Style.of(text[text.index("{") :], content)
+    if version[0] < 4:
+        return encoded(style.dumps(document.upgraded(content)) + "\n")
+    repairs = repair(content, version, raised=True)
+    return encoded(repairs.applied(text, style)) if repairs.changed else data
 
 
 def loaded(data: bytes) -> tuple[str, dict[str, Any]]:
@@ -69,37 +77,72 @@ def loaded(data: bytes) -> tuple[str, dict[str, Any]]:
         raise NotANotebook(f"It is not JSON: {error}.") from None
     if not isinstance(content, dict):
         raise NotANotebook("It is JSON, but not a notebook: that is an object with cells.")
+    if _too_deep(content):
+        raise NotANotebook("It is not a notebook: its JSON is nested too deeply.")
     return text, content
 
 
+def _too_deep(value: object) -> bool:
+    level: list[Any] = [value]
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
 def version_of(content: Mapping[str, Any]) -> tuple[int, int]:
+    """A notebook's nbformat and nbformat_minor. Raises `NotANotebook`."""
     major, minor = content.get("nbformat"), content.get("nbformat_minor", 0)
-    cells = "cells" if isinstance(major, int) and major >= 4 else "worksheets"
-    if not isinstance(major, int) or not isinstance(minor, int):
+    if major is None:
         raise NotANotebook("It is JSON, but not a notebook: nbformat is missing.")
+    if not (_is_int(major) and _is_int(minor) and minor >= 0):
+        raise NotANotebook("It is not a notebook: nbformat and nbformat_minor are no version.")
     if major not in (3, 4):
         raise NotANotebook(
             f"Its version is {major}.{minor}; versions 3 and 4 can be read. "
             "Open and save it in Jupyter to have it in one of them."
         )
-    if not isinstance(content.get(cells), list):
-        raise NotANotebook(f"It is not a notebook of version {major}: {cells} is not a list.")
     return major, minor
 
 
 def check_cells(content: Mapping[str, Any], major: int) -> None:
-    """Refuse cells that cannot be read as such. Raises `NotANotebook`."""
+    """Refuse what cannot be read as a notebook of that version. Raises `NotANotebook`."""
+    name = "cells" if major >= 4 else "worksheets"
+    if not isinstance(content.get(name), list):
+        raise NotANotebook(f"It is not a notebook of version {major}: {name} is not a list.")
+    if not isinstance(content.get("metadata", {}), dict):
+        raise NotANotebook("It is not a notebook: its metadata is no object.")
     sheets = [content] if major >= 4 else content["worksheets"]
-    cells = [c for sheet in sheets if isinstance(sheet, dict) for c in sheet.get("cells") or ()]
-    for number, cell in enumerate(cells):
+    for sheet in sheets:
+        if not isinstance(sheet, dict) or not isinstance(sheet.get("cells", []), list):
+            raise NotANotebook("It is not a notebook of version 3: a worksheet has no cells.")
+    for number, cell in enumerate(cell for sheet in sheets for cell in sheet.get("cells", [])):
         if not isinstance(cell, dict) or not isinstance(cell.get("cell_type"), str):
             raise NotANotebook(f"Its cell {number} is no cell: it has no cell_type.")
-        source = cell.get("source", cell.get("input", ""))
-        outputs = cell.get("outputs", [])
-        if not (isinstance(source, str) or _are(str, source)):
+        if not _is_text(cell.get(source_name(cell, major), "")):
             raise NotANotebook(f"The source of its cell {number} is not text.")
-        if not isinstance(cell.get("metadata", {}), dict) or not _are(dict, outputs):
+        metadata, outputs = cell.get("metadata", {}), cell.get("outputs", [])
+        if not isinstance(metadata, dict) or not _are(dict, outputs):
             raise NotANotebook(f"The metadata or outputs of its cell {number} cannot be read.")
+
+
+def source_name(cell: Mapping[str, Any], major: int) -> str:
+    """What the source of a cell is called in that version."""
+    return "input" if major < 4 and cell.get("cell_type") == "code" else "source"
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) or _are(str, value)
 
 
 def _are(kind: type, values: object) -> bool:
@@ -108,24 +151,26 @@ def _are(kind: type, values: object) -> bool:
 
 def cell_spans(text: str, start: int, major: int) -> tuple[list[tuple[int, int]], list[int]]:
     """Where each cell stands in the text, and where each list of cells begins."""
-    if major >= 4:
-        arrays = [m.start for m in members(text, start) if m.name == "cells"][-1:]
-    else:
-        sheets = [m.start for m in members(text, start) if m.name == "worksheets"][-1:]
-        objects = [begin for at in sheets for begin, _ in elements(text, at)]
-        arrays = [m.start for at in objects for m in members(text, at) if m.name == "cells"]
+    objects = [start]
+    if major < 4:
+        sheets = member(text, "worksheets", start)
+        objects = [begin for begin, _ in elements(text, sheets.start)] if sheets else []
+    lists = [member(text, "cells", at) for at in objects]
+    arrays = [found.start for found in lists if found is not None]
     return [span for at in arrays for span in elements(text, at)], arrays
 
 
-def cell_of(content: Mapping[str, Any]) -> Cell:
-    kind = str(content.get("cell_type"))
-    # Version 3 knows other names, and headings and HTML, which are text for us.
-    source = joined(content.get("source", content.get("input", "")))
-    count = content.get("execution_count", content.get("prompt_number"))
+def cell_of(content: Mapping[str, Any], major: int) -> Cell:
+    """A cell from what the file says of it."""
+    # Version 3 knows headings and HTML, too, which are text for us.
+    kind = content["cell_type"] if content["cell_type"] in CELL_TYPES else "markdown"
+    source = content.get(source_name(content, major), "")
+    ident = content.get("id")
+    count = content.get("execution_count" if major >= 4 else "prompt_number")
     return Cell(
-        content.get("id") if isinstance(content.get("id"), str) else None,
-        kind if kind in CELL_TYPES else "markdown",
-        source,
-        content.get("metadata") or {},
-        count if isinstance(count, int) else None,
+        ident if isinstance(ident, str) else None,
+        kind,
+        joined(source) if major >= 4 else document.joined_lines(source),
+        content.get("metadata", {}),
+        count if _is_int(count) else None,
     )

@@ -6,9 +6,10 @@ import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
-from notebooks.layout import Style, elements, exchanged, members
+from notebooks.layout import Style, elements, exchanged, member
 
 #: Members that a cell may have only if it is code, and what they hold when they say nothing.
 _CODE_ONLY: dict[str, Any] = {"outputs": [], "execution_count": None}
@@ -32,32 +33,49 @@ class Repairs:
 
     def applied(self, text: str, style: Style) -> str:
         """The text of a notebook of version 4, repaired."""
+        start, end = text.index("{"), len(text.rstrip())
+        top = text[start:end]
         for name, value in self.top:
-            text = exchanged(text, name, value, style, 0)
-        for number, name, value in self.cells:
-            array = next(m.start for m in members(text) if m.name == "cells")
-            start, end = elements(text, array)[number]
-            text = text[:start] + exchanged(text[start:end], name, value, style, 2) + text[end:]
-        return text
+            top = exchanged(top, name, value, style, 0)
+        array = member(top, "cells")
+        assert array is not None
+        spans = elements(top, array.start)
+        pieces, done = [text[:start]], 0
+        for number, changes in groupby(sorted(self.cells, key=_number), key=_number):
+            begin, after = spans[number]
+            cell = top[begin:after]
+            for _, name, value in changes:
+                cell = exchanged(cell, name, value, style, 2)
+            pieces += [top[done:begin], cell]
+            done = after
+        return "".join([*pieces, top[done:], text[end:]])
 
 
-def repair(content: Mapping[str, Any], version: tuple[int, int]) -> Repairs:
-    """What is to be set right in a notebook's content. Older versions than 4 are left alone."""
+def _number(change: tuple[int, str, str | None]) -> int:
+    return change[0]
+
+
+def repair(content: Mapping[str, Any], version: tuple[int, int], raised: bool = False) -> Repairs:
+    """What is to be set right in a notebook's content, whose structure was checked; `raised`: bring
+    it to version 4.5, if it is older. Versions before 4 are left alone."""
     found = Repairs(version)
-    cells = content.get("cells")
-    if version[0] < 4 or not isinstance(cells, list):
+    if version[0] < 4:
         return found
-    if not isinstance(content.get("nbformat_minor"), int):
+    cells = content["cells"]
+    if "nbformat_minor" not in content:
         found.top.append(("nbformat_minor", "0"))
+        found.notes.append("Its minor version was missing and is taken as 0.")
     if "metadata" not in content:
         found.top.append(("metadata", "{}"))
-    if version < (4, 5) and any(isinstance(cell, dict) and "id" in cell for cell in cells):
+        found.notes.append("Its metadata was missing; there is an empty one now.")
+    if version < (4, 5) and (raised or any("id" in cell for cell in cells)):
         found.version = (4, 5)
         found.top.append(("nbformat_minor", "5"))
-        found.notes.append(
-            f"Its cells have ids, which version {version[0]}.{version[1]} does not know, so its "
-            "version is raised to 4.5."
-        )
+        if not raised:
+            found.notes.append(
+                f"Its cells have ids, which version {version[0]}.{version[1]} does not know, so "
+                "its version is raised to 4.5."
+            )
     _members(cells, found)
     if found.version >= (4, 5):
         _ids(cells, found)
@@ -67,12 +85,12 @@ def repair(content: Mapping[str, Any], version: tuple[int, int]) -> Repairs:
 def _members(cells: list[Any], found: Repairs) -> None:
     before = len(found.cells)
     for number, cell in enumerate(cells):
-        if not isinstance(cell, dict):
-            continue
         if "metadata" not in cell:
             found.cells.append((number, "metadata", "{}"))
+        if "source" not in cell:
+            found.cells.append((number, "source", "[]"))
         for name, nothing in _CODE_ONLY.items():
-            if cell.get("cell_type") == "code":
+            if cell["cell_type"] == "code":
                 if name not in cell:
                     found.cells.append((number, name, json.dumps(nothing)))
             elif name in cell and cell[name] == nothing:
@@ -80,35 +98,33 @@ def _members(cells: list[Any], found: Repairs) -> None:
     if len(found.cells) > before:
         numbers = sorted({number for number, _, _ in found.cells[before:]})
         found.notes.append(
-            f"Empty members that the schema asks for were set right: {_named(numbers)}."
+            f"Empty members were added or taken away as the schema asks: {_named(numbers)}."
         )
 
 
 def _ids(cells: list[Any], found: Repairs) -> None:
-    used = {
-        cell["id"] for cell in cells if isinstance(cell, dict) and isinstance(cell.get("id"), str)
-    }
+    used = {cell["id"] for cell in cells if isinstance(cell.get("id"), str)}
     seen: set[str] = set()
     missing: list[int] = []
-    doubled: list[int] = []
+    exchanged: list[int] = []
     for number, cell in enumerate(cells):
-        if not isinstance(cell, dict):
-            continue
         ident = cell.get("id")
         if isinstance(ident, str) and ident not in seen:
             seen.add(ident)
             continue
-        (missing if ident is None else doubled).append(number)
+        (missing if ident is None else exchanged).append(number)
         fresh = secrets.token_hex(4)
         while fresh in used:
             fresh = secrets.token_hex(4)
         used.add(fresh)
-        seen.add(fresh)
         found.cells.append((number, "id", json.dumps(fresh)))
     if missing:
         found.notes.append(f"Missing ids were given: {_named(missing)}.")
-    if doubled:
-        found.notes.append(f"Ids that another cell has already were exchanged: {_named(doubled)}.")
+    if exchanged:
+        found.notes.append(
+            "Ids that are no text, or that an earlier cell has, were exchanged: "
+            f"{_named(exchanged)}."
+        )
 
 
 def _named(numbers: list[int]) -> str:
