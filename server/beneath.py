@@ -12,13 +12,16 @@ nowhere, EISDIR and ENXIO for what is not a regular file.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import secrets
 import stat
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 _CAN_OPEN_IN = os.open in os.supports_dir_fd
 _PLAIN = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -26,6 +29,10 @@ _FOLDER = _PLAIN | getattr(os, "O_DIRECTORY", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 #: Opening a FIFO or a device must not wait.
 _AT_ONCE = getattr(os, "O_NONBLOCK", 0)
+#: Of renameat2: the two names change places.
+_EXCHANGE = 2
+#: There is no such call, or not for these files. A filter of system calls says EPERM.
+_CANNOT_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM)
 
 
 class Folder:
@@ -57,6 +64,18 @@ class Folder:
         """A descriptor of a file in it."""
         return os.open(self._at(name), flags | _PLAIN | _NO_LINK, 0o666, dir_fd=self._fd)
 
+    def open_regular(self, name: str, flags: int = os.O_RDONLY) -> int:
+        """A descriptor of a regular file in it; of nothing else, and without waiting."""
+        # Before it is opened, because opening a FIFO or a device can do something already.
+        _check_regular(self.status(name).st_mode)
+        fd = self.open(name, flags | _AT_ONCE)
+        try:
+            _check_regular(os.fstat(fd).st_mode)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
     def enter(self, name: str) -> Folder:
         """A folder in it."""
         path = self._path / name
@@ -83,27 +102,31 @@ class Folder:
         with contextlib.suppress(OSError):
             os.rmdir(self._at(name), dir_fd=self._fd)
 
-    def write(self, name: str, data: bytes, old: os.stat_result | None) -> None:
-        """Write a file whole or not at all; `old` is the one that it replaces."""
+    def names(self) -> list[str]:
+        """All that is in it."""
+        return os.listdir(self._path if self._fd is None else self._fd)
+
+    def write(self, name: str, data: bytes | Iterable[bytes], old: os.stat_result | None) -> None:
+        """Write a file whole or not at all, in pieces maybe; `old` is the one that it replaces."""
         temporary = f".{secrets.token_hex(8)}.tmp"
         fd = self.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         try:
             with os.fdopen(fd, "wb") as file:
                 if old is not None and hasattr(os, "fchmod"):
                     os.fchmod(fd, stat.S_IMODE(old.st_mode))
-                file.write(data)
+                file.writelines((data,) if isinstance(data, bytes) else data)
                 file.flush()
                 os.fsync(fd)
-            if old is None and self._link(temporary, name):
-                os.unlink(self._at(temporary), dir_fd=self._fd)
+            if old is None and self.link(temporary, name):
+                self.unlink(temporary)
             else:
-                self._move(temporary, name)
+                self.move(temporary, name)
         except BaseException:
             with contextlib.suppress(OSError):
-                os.unlink(self._at(temporary), dir_fd=self._fd)
+                self.unlink(temporary)
             raise
 
-    def _link(self, source: str, target: str) -> bool:
+    def link(self, source: str, target: str) -> bool:
         """Give a file a second name, which must be new. False where there are no such links."""
         here = self._fd
         try:
@@ -114,9 +137,32 @@ class Folder:
             return False
         return True
 
-    def _move(self, source: str, target: str) -> None:
+    def unlink(self, name: str) -> None:
+        """Take a file's name away."""
+        os.unlink(self._at(name), dir_fd=self._fd)
+
+    def move(self, source: str, target: str) -> None:
+        """Give a file another name, in the place of the file that has it."""
         here = self._fd
         os.replace(self._at(source), self._at(target), src_dir_fd=here, dst_dir_fd=here)
+
+    def exchange(self, one: str, other: str) -> bool:
+        """Have two names change places, at once for all who look. False where that cannot be."""
+        call = _renameat2() if self._fd is not None else None
+        if call is None:
+            return False
+        if call(self._fd, os.fsencode(one), self._fd, os.fsencode(other), _EXCHANGE):
+            number = ctypes.get_errno()
+            if number not in _CANNOT_EXCHANGE:
+                raise OSError(number, os.strerror(number))
+            return False
+        return True
+
+    def sync(self) -> None:
+        """See to it that names given in it outlast a loss of power, where folders can be synced."""
+        if self._fd is not None:
+            with contextlib.suppress(OSError):
+                os.fsync(self._fd)
 
     def walk(self, skipped: Callable[[str], bool]) -> Iterator[tuple[str, os.stat_result]]:
         """The regular files and links in it and below: name relative to it, and status.
@@ -145,21 +191,20 @@ def open_folder(root: Path, name: str) -> Folder:
     return _enter(root, _resolve(root, name))
 
 
+@contextlib.contextmanager
+def make_folder(root: Path, name: str) -> Iterator[Folder]:
+    """As `open_folder`; makes what is missing, and takes that back when the block fails."""
+    with _make(root, _resolve(root, name, missing=True)) as folder:
+        yield folder
+
+
 def open_file(root: Path, name: str) -> int:
     """A descriptor for reading the regular file of that name below `root`."""
     *folders, last = _resolve(root, name) or [""]
     if not last:
         raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
     with _enter(root, folders) as folder:
-        # Before it is opened, because opening a FIFO or a device can do something already.
-        _check_regular(folder.status(last).st_mode)
-        fd = folder.open(last, os.O_RDONLY | _AT_ONCE)
-    try:
-        _check_regular(os.fstat(fd).st_mode)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
+        return folder.open_regular(last)
 
 
 def write_file(root: Path, name: str, data: bytes, overwrite: bool) -> bool:
@@ -187,6 +232,16 @@ def _resolve(root: Path, name: str, missing: bool = False) -> list[str]:
     if not path.is_relative_to(root):
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
     return list(path.relative_to(root).parts)
+
+
+@cache
+def _renameat2() -> Any:
+    """The system call of Linux; None where there is none."""
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if call is not None:
+        name = ctypes.c_char_p
+        call.argtypes = [ctypes.c_int, name, ctypes.c_int, name, ctypes.c_uint]
+    return call
 
 
 def _root(root: Path) -> Folder:

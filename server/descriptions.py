@@ -22,6 +22,25 @@ expression is shown, top-level await works, and variables stay for the next run.
 
 Use this for short steps, for looking at variables that a script left, and for plots of
 loaded data. The working directory is the projects directory. For a file use run_python.""",
+    "run_notebook": """\
+Run a Jupyter notebook (.ipynb) of the projects directory, save its outputs in the file as
+Jupyter would, and return a line for each cell with the whole output of the one that failed
+and of the last.
+
+Use this to run a whole notebook in a fresh kernel ("restart and run all"), or with `cells`
+some of it in its living one. It stops at the first cell that fails unless `allow_errors`;
+`parameters` go into a cell after the one tagged `parameters`. With `session` it shares the
+variables of run_python and run_code. Other cells' output and images: get_output with the
+run's id. `timeout` is for each cell. A .py file with `# %%` cells runs as a notebook, too.""",
+    "read_notebook": """\
+List the cells of a notebook (number, id, type, hash, first lines, outputs in a few words),
+or show one cell whole.""",
+    "edit_notebook": """\
+Insert, replace, delete, move cells of a notebook, change their type, clear outputs; several
+at once, all or none. With `create` it makes a new notebook.
+
+Read the notebook first: give a cell's `hash` with what changes it, and nothing that somebody
+else has written meanwhile is overwritten.""",
     "get_output": """\
 Get what a run has written: the news of one in the background, or what did not fit into
 a result.

@@ -6,12 +6,12 @@ while the output grows.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from kernels.errors import OutputGone
 from kernels.outputs import Display, Error, Omitted, Output, StreamName, Text
-from kernels.recording import Reading
+from kernels.recording import Mark, Reading
 from kernels.transcript import Transcript, clean
 from server.displays import present
 from server.images import Picture
@@ -129,7 +129,9 @@ Piece = Words | Stored | Missing | Item
 class Document:
     """The pieces of a run's output, in order."""
 
-    def __init__(self, pieces: Iterable[Piece]) -> None:
+    def __init__(self, pieces: Iterable[Piece], placed: Sequence[Piece | None] = ()) -> None:
+        #: What stands at each place of the recording that it was made of.
+        self._placed = placed
         self._pieces = [piece for piece in pieces if _length(piece) or isinstance(piece, Item)]
         #: Characters in all.
         self.length = sum(map(_length, self._pieces))
@@ -150,6 +152,15 @@ class Document:
                 yield piece
             elif first < last:
                 yield _cut(piece, first, last)
+
+    def offset(self, mark: Mark) -> int:
+        """The number of the character at a mark of the recording that it was made of."""
+        return mark.at + sum(_length(piece) for piece in self._placed[: mark.places] if piece)
+
+    def images_between(self, begin: Mark, end: Mark) -> list[Item]:
+        """The pictures between two marks of that recording, in order."""
+        found = self._placed[begin.places : end.places]
+        return [piece for piece in found if isinstance(piece, Item) and piece.image]
 
     def items(self) -> list[Item]:
         """Its displays, in order."""
@@ -210,17 +221,21 @@ def of_outputs(run_id: str, outputs: Iterable[Output], faces: Faces) -> Document
 def of_reading(run_id: str, reading: Reading, faces: Faces) -> Document:
     """The document of all that a run has written so far."""
     pieces: list[Piece] = []
+    placed: list[Piece | None] = []
     items = _Items(run_id, faces)
     at = 0
     for place in reading.places:
         pieces.append(Stored(reading, at, place.at))
         at = place.at
         value = place.slot.value
+        piece: Piece | None = None
         if isinstance(value, Display):
-            pieces.append(items.make(value))
+            piece = items.make(value)
         elif isinstance(value, Omitted):
-            pieces.append(Words(f"{value.words}\n", "stdout"))
-    return Document([*pieces, Stored(reading, at, reading.length)])
+            piece = Words(f"{value.words}\n", "stdout")
+        pieces += [piece] if piece else []
+        placed.append(piece)
+    return Document([*pieces, Stored(reading, at, reading.length)], placed)
 
 
 class _Items:

@@ -172,6 +172,8 @@ def _answer(
     parts = []
     if status is Status.RUNNING:
         parts.append(f"waiting, place {run.place + 1}" if run.place else "running")
+    doing = run.steps.doing
+    parts += [clean(doing.words)] if doing else []
     parts += [f"{run.seconds:.2f} s"] if run.seconds else []
     parts += [f"session {run.session.name}", f"run {run.id}", *words]
     line = _text(f"[{' · '.join(parts)}]")

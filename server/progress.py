@@ -15,6 +15,7 @@ from server import questions
 
 #: Seconds between two notifications when there are new lines, and the most without any.
 _NEWS, _HEARTBEAT = 1.0, 5.0
+_PAUSE = _HEARTBEAT - _NEWS
 
 
 async def follow(ctx: Context, run: Run, seen: int = 0) -> RunResult | Question:
@@ -75,7 +76,7 @@ async def wait_for_news(ctx: Context, run: Run, seconds: float, extent: int) -> 
             return
         if passed:
             await ctx.report_progress(round(passed, 3), message=_words(run, run.seconds))
-        await run.news(extent, min(_HEARTBEAT - _NEWS, seconds - passed))
+        await run.news(extent, min(_PAUSE, seconds - passed))
 
 
 class _News:
@@ -84,19 +85,27 @@ class _News:
     def __init__(self, ctx: Context, run: Run) -> None:
         self._ctx, self._run = ctx, run
         self._begun = self._said = time.monotonic()
+        self._done = 0
 
     async def tell(self) -> None:
         now = time.monotonic()
         if now - self._said < _NEWS:
             return
         news = clean(self._run.take_news()).strip("\n")
-        if news or now - self._said >= _HEARTBEAT - _NEWS:
-            self._said = now
+        doing = self._run.steps.doing
+        if not (news or (doing and int(doing.done) > self._done) or now - self._said >= _PAUSE):
+            return
+        self._said = now
+        if doing is None:
             message = news or _words(self._run, now - self._begun)
             await self._ctx.report_progress(round(now - self._begun, 3), message=message)
+            return
+        self._done = int(doing.done)
+        message = f"{clean(doing.words)}\n{news}".rstrip("\n")
+        await self._ctx.report_progress(round(doing.done, 4), doing.total, message)
 
 
 def _words(run: Run, seconds: float) -> str:
     if run.place:
         return f"waiting for its turn, place {run.place + 1}; {seconds:.0f} s"
-    return f"{seconds:.0f} s"
+    return clean(run.steps.doing.words) if run.steps.doing else f"{seconds:.0f} s"

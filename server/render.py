@@ -8,7 +8,7 @@ standard error is marked.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fastmcp.tools.base import ToolResult
@@ -37,9 +37,9 @@ def tool_result(result: RunResult, faces: Faces | None = None) -> ToolResult:
     before, after = _late(result), _cut(clean(result.explanation), _EXPLANATION)
     room = MAX_TEXT - 400 - len(before) - len(after) - len(facts_line(result))
     pictures = _Pictures(result.run_id, document.images(), faces)
-    parts, truncated = _within(document, room, pictures)
-    blocks = _blocks(parts, pictures, before, after) or [_text("(No output)")]
-    blocks.append(_text(facts_line(result)))
+    parts, truncated = _within(document, 0, document.length, room, pictures)
+    blocks = _blocks(parts, pictures, before, after) or [text_block("(No output)")]
+    blocks.append(text_block(facts_line(result)))
     known = facts(result, truncated or bool(pictures.left_out))
     return ToolResult(content=blocks, meta={META_KEY: known}, is_error=result.failed)
 
@@ -101,14 +101,53 @@ def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else text[:most] + "…"
 
 
+def ranges(
+    document: Document,
+    run_id: str,
+    spans: Sequence[tuple[int, int]],
+    room: int,
+    faces: Faces,
+    before: str,
+    after: str,
+) -> tuple[list[ContentBlock], bool]:
+    """The blocks of some parts of a document, in `room` characters together, each from its start
+    to before its end; `before` and `after` are text around them. And whether something is left
+    out."""
+    inside = [part for start, end in spans for part in document.part(start, end)]
+    images = [part for part in inside if isinstance(part, Item) and part.image]
+    pictures = _Pictures(run_id, images, faces)
+    parts: list[Words | Missing | Item | str] = []
+    truncated = bool(pictures.left_out)
+    for number, (start, end) in enumerate(spans):
+        # What the first ones do not need is for the last.
+        some, cut = _within(document, start, end, room // (len(spans) - number), pictures)
+        room -= sum(len(_words(part)) for part in some)
+        parts += some
+        truncated = truncated or cut
+    return _blocks(parts, pictures, before, after), truncated
+
+
+def _words(part: Words | Missing | Item | str) -> str:
+    match part:
+        case Words(text):
+            return text
+        case Item(words=words):
+            return words
+        case str():
+            return part
+        case _:
+            return ""
+
+
 def _within(
-    document: Document, room: int, pictures: _Pictures
+    document: Document, start: int, end: int, room: int, pictures: _Pictures
 ) -> tuple[list[Words | Missing | Item | str], bool]:
-    """What of a document is shown in `room` characters, and whether something is left out."""
-    if document.length <= room:
-        parts = list(document.part(0, document.length))
+    """What of a part of a document is shown in `room` characters, and whether something is left
+    out."""
+    if end - start <= room:
+        parts = list(document.part(start, end))
         return [*parts], any(isinstance(part, Missing) for part in parts)
-    first, last = room * 2 // 3, document.length - room // 3
+    first, last = start + room * 2 // 3, end - room // 3
     characters = lines = 0
     shown: list[Item] = []
     for part in document.part(first, last):
@@ -123,7 +162,7 @@ def _within(
                 characters, lines = characters + len(words), lines + words.count("\n")
     words = Omitted(characters, lines).words.removesuffix(" …]")
     gap = f'{words}; get_output(run_id="{pictures.run_id}", offset={first}) reads on there …]'
-    head, tail = document.part(0, first), document.part(last, document.length)
+    head, tail = document.part(start, first), document.part(last, end)
     return [*head, gap, *shown, *tail], True
 
 
@@ -163,7 +202,7 @@ class _Pictures:
         """The line that says what a picture is, and the picture."""
         data = base64.b64encode(picture.raw).decode()
         return [
-            _text(f"[image {item.image}: {described(picture, item.title)}]"),
+            text_block(f"[image {item.image}: {described(picture, item.title)}]"),
             ImageContent(type="image", data=data, mime_type=picture.mime),
         ]
 
@@ -215,7 +254,7 @@ def _link(run_id: str, item: Item) -> ResourceLink:
 
 
 def _nonblank(text: str) -> list[ContentBlock]:
-    return [_text(text)] if text.strip() else []
+    return [text_block(text)] if text.strip() else []
 
 
 def _ended(text: str) -> str:
@@ -223,5 +262,6 @@ def _ended(text: str) -> str:
     return text if not text or text.endswith("\n") else text + "\n"
 
 
-def _text(text: str) -> TextContent:
-    return TextContent(type="text", text=text)
+def text_block(words: str) -> TextContent:
+    """A block of text."""
+    return TextContent(type="text", text=words)

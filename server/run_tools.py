@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastmcp import Context
 from fastmcp.tools.base import ToolResult
@@ -17,6 +17,7 @@ from kernels.outputs import Display
 from kernels.registry import Registry
 from kernels.result import RunResult
 from kernels.run import Run
+from kernels.steps import Once, Work
 from server import pages, questions, render
 from server.arguments import Background, FileName, Restart, SessionName, Stdin, Timeout, refusal
 from server.document import Faces
@@ -24,6 +25,9 @@ from server.files import FileError, Projects
 from server.progress import ask, follow, wait_for_news
 from server.questions import Answer
 from server.settings import Settings
+
+if TYPE_CHECKING:
+    from kernels.kernelspecs import Kernelspec
 
 #: Seconds that get_output may wait: many clients give a call up after 60.
 MAX_WAIT = 50
@@ -94,9 +98,22 @@ class RunTools:
         background: bool,
     ) -> ToolResult | InputRequiredResult:
         request = replace(request, ask=questions.can_ask(ctx))
+        return await self.start(ctx, request, session, timeout, restart, background)
+
+    async def start(
+        self,
+        ctx: Context,
+        work: Work,
+        session: str,
+        timeout: float | None,
+        restart: bool,
+        background: bool,
+        kernelspec: Kernelspec | None = None,
+    ) -> ToolResult | InputRequiredResult:
+        """Begin a run; its result, or that it has begun."""
         try:
             seconds = self._seconds(timeout)
-            run = self._registry.submit(self._owner, session, request, seconds, restart)
+            run = self._registry.submit(self._owner, session, work, seconds, restart, kernelspec)
             return pages.begun(run) if background else await self._follow(ctx, run)
         except KernelError as error:
             raise refusal(error) from None
@@ -116,12 +133,16 @@ class RunTools:
     ) -> ToolResult | InputRequiredResult:
         found = await follow(ctx, run, before.seen if before is not None else 0)
         if isinstance(found, RunResult):
-            return await self._rendered(found)
+            return await self._rendered(run, found)
         if before is not None and before.round >= questions.MOST_ROUNDS:
             return pages.asks(run)
         return questions.asking(found, run.id, before)
 
-    async def _rendered(self, result: RunResult) -> ToolResult:
+    async def _rendered(self, run: Run, result: RunResult) -> ToolResult:
+        if not isinstance(run.steps, Once):
+            from server import notebook_page
+
+            return await asyncio.to_thread(notebook_page.tool_result, run, result, self._faces)
         if any(isinstance(output, Display) for output in result.outputs):
             # It may have to be drawn, or made smaller, which takes its time.
             return await asyncio.to_thread(render.tool_result, result, self._faces)
@@ -173,7 +194,7 @@ class RunTools:
                 elif before is None or before.round < questions.MOST_ROUNDS:
                     return questions.asking(run.question, run.id, before)
             if offset is None and run.done.done():
-                return await self._rendered(await run.result())
+                return await self._rendered(run, await run.result())
             return await pages.page(run, offset, self._faces)
         except KernelError as error:
             raise refusal(error) from None

@@ -12,6 +12,7 @@ from server.descriptions import DESCRIPTIONS
 from server.document import Faces
 from server.file_tools import FileTools
 from server.files import Projects
+from server.notebook_tools import NotebookTools
 from server.run_tools import RunTools
 from server.session_tools import SessionTools
 from server.settings import Settings
@@ -25,15 +26,19 @@ def register_tools(
     runs = RunTools(settings, registry, projects, faces)
     sessions = SessionTools(settings, registry)
     files = FileTools(projects)
+    notebooks = NotebookTools(projects, registry, runs)
     for function, hints in (
         (runs.run_python, RUNS),
         (runs.run_code, RUNS),
+        (notebooks.run_notebook, RUNS),
         (runs.get_output, LOOKS),
         (runs.stop_run, CHANGES),
         (sessions.list_sessions, LOOKS),
         (sessions.list_variables, LOOKS),
         (sessions.restart_session, CHANGES),
         (sessions.close_session, CHANGES),
+        (notebooks.read_notebook, LOOKS),
+        (notebooks.edit_notebook, CHANGES),
         (files.list_files, LOOKS),
         (files.read_file, LOOKS),
         (files.write_file, CHANGES),

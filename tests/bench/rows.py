@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench import memory, volume
+from tests.bench import memory, notebooks, volume
 from tests.bench.stdio import COMMANDS, ROOT, Server, environment
 
 #: Does the thing once and returns the seconds that count.
@@ -233,6 +233,10 @@ ROWS = (
     Row("first-call-idle", "the same, 300 ms later", "itself warm", None, 2, _first_call_later),
     Row("volume", "100 MB of text, 200 figures of 100 kB", "raw loop", 1.3, 1, volume.volume),
     Row("figure", "a result with a figure of 1 MB", "no-op tool", 2.0, 5, volume.figure),
+    Row("nb-cells", "a notebook of 200 cells", "nbclient", 0.8, 1, notebooks.cells_nbclient),
+    Row("nb-papermill", "the same", "papermill", 0.1, 1, notebooks.cells_papermill),
+    Row("nb-whole", "20 cells in a fresh kernel", "execute", 0.5, 1, notebooks.whole),
+    Row("nb-large", "50 cells, 50 MB of outputs", "nbclient", 1.0, 1, notebooks.large),
     Row("page", "the last page of 100 MB", "50 ms", 1.0, 5, volume.page),
 )
 
@@ -252,9 +256,11 @@ def memory_lines(projects: Path) -> list[tuple[str, str, memory.Memory, memory.M
         further = memory.of_family(ours.pid).per(one[0], 2)
         kernel = one[1].per(alone[1], 1)
     before, most = volume.growth(projects)
+    plain, largest = notebooks.growth(projects)
     return [
         ("memory-server", "server process, USS / PSS / RSS", *alone, "floor"),
         ("memory-all", "with helpers and one idle session", *one, "floor"),
         ("memory-session", "each further idle session", further, kernel, "floor"),
         ("memory-volume", "after the volume row; RSS: the most ever", most, before, "before it"),
+        ("memory-notebook", "after nb-large; RSS: the most ever", largest, plain, "before it"),
     ]

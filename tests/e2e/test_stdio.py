@@ -16,6 +16,7 @@ from fastmcp.client.transports import StdioTransport
 
 from tests.conftest import ROOT
 from tests.e2e.raw import SERVER, RawServer, gone_within
+from tests.notebooks.files import file_of
 
 # Starts a child in a session of its own, a daemon with an emptied environment, and then stays in
 # a loop that no interrupt reaches.
@@ -181,6 +182,22 @@ async def test_what_is_large_long_or_asks(projects: Path, mode: Literal["auto", 
         assert "number: int" in variables.content[0].text
         (notebook,) = await client.read_resource("session://default/notebook")
         assert [cell["execution_count"] for cell in json.loads(notebook.text)["cells"]] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_a_notebook_shares_the_state_of_a_script(
+    projects: Path, mode: Literal["auto", "legacy"]
+) -> None:
+    (projects / "load.py").write_text("data = [1, 2, 3]")
+    (projects / "sum.ipynb").write_bytes(file_of({"source": "total = sum(data)\ntotal"}))
+    transport = StdioTransport(SERVER[0], SERVER[1:], env={"PYTHON_PROJECTS_DIR": str(projects)})
+    async with Client(transport, mode=mode) as client:
+        await client.call_tool("run_python", {"file_name": "load.py", "session": "work"})
+        await client.call_tool("run_notebook", {"file_name": "sum.ipynb", "session": "work"})
+        result = await client.call_tool("run_code", {"code": "total", "session": "work"})
+    assert result.content[0].text == "6\n"
+    (cell,) = json.loads((projects / "sum.ipynb").read_text())["cells"]
+    assert cell["outputs"][0]["data"] == {"text/plain": ["6"]}
 
 
 async def test_a_client_that_goes_away_stops_its_run(projects: Path) -> None:

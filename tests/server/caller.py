@@ -11,6 +11,7 @@ Mode = Literal["auto", "legacy"]
 NAMES = {
     "run_python", "run_code", "get_output", "stop_run", "list_sessions", "list_variables",
     "restart_session", "close_session", "list_files", "read_file", "write_file",
+    "run_notebook", "read_notebook", "edit_notebook",
 }  # fmt: skip
 META = "rmi-agent/run"
 
