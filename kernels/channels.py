@@ -29,10 +29,16 @@ class Channels:
 
     `receive` is called in the loop for each valid message; what is not validly signed is passed
     over. Each `Channels` has an identity of its own: two clients with one identity deafen each
-    other.
+    other. `waits`: the kernel's iopub waits for slow readers, as our guest's does; what any other
+    kernel publishes is lost beyond the limits of the two sockets.
     """
 
-    def __init__(self, connection: Mapping[str, Any], receive: Callable[[Message], None]) -> None:
+    def __init__(
+        self,
+        connection: Mapping[str, Any],
+        receive: Callable[[Message], None],
+        waits: bool = True,
+    ) -> None:
         self._receive = receive
         self.session = Session(key=connection["key"].encode(), digest_history_size=1000)
         self._loop = asyncio.get_running_loop()
@@ -42,8 +48,9 @@ class Channels:
             sock = context.socket(kind)
             sock.linger = 0
             if channel == "iopub":
-                # Small, so that what a kernel may have under way fits the ring of its output.
-                sock.rcvhwm = 32
+                # Small, so that what a kernel may have under way fits the ring of its output; or
+                # none.
+                sock.rcvhwm = 32 if waits else 0
                 sock.subscribe(b"")
             else:
                 sock.setsockopt(zmq.IDENTITY, self.session.bsession)

@@ -29,7 +29,8 @@ class Kernelspec:
 
     `argv`: its command, complete but for `{connection_file}`. `env`: added to the environment that
     it gets; `${NAME}` in it stands for that environment's own. `interrupt_mode`: whether SIGINT
-    interrupts it or an `interrupt_request`.
+    interrupts it or an `interrupt_request`. `directory`: where it is to be started; "": where all
+    others are.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Kernelspec:
     argv: tuple[str, ...]
     env: Mapping[str, str]
     interrupt_mode: Literal["signal", "message"]
+    directory: str = ""
 
     def command(self, connection_file: str) -> list[str]:
         """Its command for this connection file."""

@@ -159,7 +159,8 @@ def launch(
             fds = [null, log, log]
         if scripted:
             env["RMI_KERNEL"] = json.dumps(facts)
-        process = starter.start(ident, argv, env, spec.cwd, fds)
+        cwd = (kernelspec.directory if kernelspec is not None else "") or spec.cwd
+        process = starter.start(ident, argv, env, cwd, fds)
     for fd in pipes or ():
         os.set_blocking(fd, False)
     return Launched(

@@ -74,7 +74,8 @@ class ProcessKernel(ABC):
         if not process.exited.is_set():
             from kernels.channels import Channels
 
-            self._channels = Channels(self._launched.connection, self._receive)
+            connection = self._launched.connection
+            self._channels = Channels(connection, self._receive, self.scripted)
             self._watch = asyncio.create_task(self._await_exit())
             await self._greet()
             self._launched.held.close()

@@ -18,6 +18,7 @@ from kernels.errors import (
     SessionNotFound,
     TooManySessions,
 )
+from kernels.execution import FileRequest
 from kernels.kernel import Backend, Kernel
 from kernels.run import Run
 from kernels.session import Session
@@ -129,10 +130,17 @@ class Registry:
         """Run `work` in the session of that name, which is made when there is none, with kernels
         of `kernelspec`.
 
-        Raises `BadRequest` for a bad name and `TooManySessions`.
+        Raises `BadRequest` for a bad name, or a file that the session's kernel cannot run, and
+        `TooManySessions`.
         """
         key = (owner, check_name(name))
         session = self._sessions.get(key)
+        spec = session.kernelspec if session is not None else None
+        if isinstance(work, FileRequest) and spec is not None and spec.ipykernel is None:
+            raise BadRequest(
+                f"Session {name!r} has a kernel of {spec.display_name}, which runs no .py file. "
+                "Use another session."
+            )
         if session is not None and restart and session.kernelspec != kernelspec:
             self._end(key, session, _Ended("was of another kernelspec", session.has_variables))
             session = None

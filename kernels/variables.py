@@ -54,8 +54,8 @@ async def variables_of(kernel: Kernel, limit: int = 200, patience: float = PATIE
     """
     if not kernel.scripted:
         raise KernelError(
-            "This kernel was not made by this server, so it cannot list its variables by itself. "
-            "Run `%whos` in it, if it is an IPython kernel."
+            "Only kernels of Python list their variables, and this one is another. "
+            "Have it show them by run_code, in its own language."
         )
     reply = None
     if not kernel.exited.is_set():

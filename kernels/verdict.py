@@ -92,7 +92,8 @@ def outcome_of(reply: Mapping[str, Any] | None, error: Error | None) -> Mapping[
     elif reply.get("status") == "ok":
         return {"exit_code": 0, "error": None}
     else:
-        name, value = str(reply.get("ename")), str(reply.get("evalue"))
+        # "aborted" has neither.
+        name, value = str(reply.get("ename") or "Aborted"), str(reply.get("evalue") or "")
     return {"exit_code": 1, "error": {"name": name, "value": value, "line": None, "file": None}}
 
 

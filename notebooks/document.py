@@ -99,7 +99,9 @@ def joined_lines(value: Any) -> str:
     """A text of version 3, in which the ends of lines may be missing in a list of them."""
     if not isinstance(value, list):
         return value if isinstance(value, str) else ""
-    return ("" if value and value[0].endswith(("\n", "\r")) else "\n").join(value)
+    # It was split wherever Python sees the end of a line.
+    with_ends = value and len(f"{value[0]}.".splitlines()) > 1
+    return ("" if with_ends else "\n").join(value)
 
 
 def _joined_texts(output: Mapping[str, Any]) -> dict[str, Any]:

@@ -56,8 +56,9 @@ def edit(notebook: Notebook, operations: Sequence[Operation]) -> list[str]:
         except NotebookError as error:
             where = f"Operation {number}" + (f" ({name})" if name in [*_MEMBERS] else "")
             raise type(error)(f"{where}: {error} Nothing was changed.") from None
+    lines = edits.descriptions()
     notebook.become(edits.notebook)
-    return edits.descriptions()
+    return lines
 
 
 class _Edits:
@@ -101,7 +102,7 @@ class _Edits:
         self._order.insert(at, origin)
         ident = self.notebook.cells[at].id
         named = "" if ident is None else f" with the id {ident}"
-        return lambda: f"inserted a {type} cell as cell {self._order.index(origin)}{named}"
+        return lambda: f"inserted a {type} cell{named}{self._now(origin)}"
 
     def _replace(
         self, cell: object, source: str, type: str | None = None, hash: str | None = None
@@ -144,7 +145,7 @@ class _Edits:
             raise BadEdit(f"A cell can be moved to 0 to {len(self._order)}, not to {to}.")
         self._order.insert(place, origin)
         self.notebook.move(at, place)
-        return lambda: f"moved {named}; it is cell {self._order.index(origin)} now"
+        return lambda: f"moved {named}{self._now(origin)}"
 
     def _set_type(self, cell: object, type: str, hash: str | None = None) -> Callable[[], str]:
         at, named = self._found(cell, hash)
@@ -178,6 +179,10 @@ class _Edits:
         return lambda: f"brought it from version {_version(old)} to {_version(new)}"
 
     # -- where cells are
+
+    def _now(self, origin: _Origin) -> str:
+        """Words on the number that a cell has; none if it was deleted after all."""
+        return f"; it is cell {self._order.index(origin)} now" if origin in self._order else ""
 
     def _found(self, cell: object, hash: str | None = None) -> tuple[int, str]:
         """The number that a cell has now, and what it is called: by what it was before."""

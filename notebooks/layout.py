@@ -107,8 +107,8 @@ class Style:
         space, before, after = first.groups() if first else ("\n ", "", " ")
         indent = space.rpartition("\n")[2] if "\n" in space else None
         comma = ","
-        if indent is None and (second := re.search(r",([ \t]*)\"", text)):
-            comma += second[1]
+        if indent is None and len(found := members(text)) > 1:
+            comma += text[found[0].end : found[1].name_at].partition(",")[2]
         ascii = not _BEYOND_ASCII.search(text) and bool(_ESCAPED.search(text))
         newline = "\r\n" if "\r\n" in space else "\n"
         names = [*names]

@@ -82,8 +82,8 @@ def _facts(notebook: Notebook) -> list[str]:
     count = len(notebook.cells)
     facts = [
         f"nbformat {notebook.version[0]}.{notebook.version[1]}",
-        f"kernelspec {_cut(clean(notebook.kernelspec), 60) or 'none'}",
-        f"language {_cut(clean(notebook.language), 60)}",
+        f"kernelspec {_cut(_plain(notebook.kernelspec), 60) or 'none'}",
+        f"language {_cut(_plain(notebook.language), 60)}",
         "1 cell" if count == 1 else f"{count} cells",
     ]
     return [" · ".join(facts), *(_cut(_on_one_line(note), 500) for note in notebook.notes)]
@@ -110,7 +110,7 @@ class _InShort:
 
     def __init__(self, notebook: Notebook, number: int) -> None:
         self._number, self._cell = number, notebook.cells[number]
-        source = clean(_named(self._cell.source, runs=True))
+        source = _plain(_named(self._cell.source, runs=True))
         self._lines = [line for line in source.splitlines() if line.strip()]
         self._outputs = [_in_words(output) for output in notebook.outputs(number)]
 
@@ -167,7 +167,7 @@ def _error_words(output: Mapping[str, Any]) -> str:
 
 
 def _first_line(text: str) -> str:
-    lines = [line for line in clean(_named(text[:WHOLE], runs=True)).splitlines() if line.strip()]
+    lines = [line for line in _plain(_named(text[:WHOLE], runs=True)).splitlines() if line.strip()]
     more = text.count("\n", 0, len(text.rstrip())) + 1 - len(lines[:1])
     first = _cut(lines[0].strip(), 200) if lines else ""
     return first + (f" (+{more} lines)" if more > 0 and lines else "")
@@ -175,14 +175,14 @@ def _first_line(text: str) -> str:
 
 def _whole(notebook: Notebook, number: int) -> str:
     cell = notebook.cells[number]
-    parts = [*_facts(notebook), _head(number, cell, 1000), _ends(clean(_named(cell.source)))]
+    parts = [*_facts(notebook), _head(number, cell, 1000), _ends(_plain(_named(cell.source)))]
     room = WHOLE
     outputs = notebook.outputs(number)
     for index, output in enumerate(outputs):
         if room <= 0:
             parts.append(f"[{len(outputs) - index} more outputs are not shown]")
             break
-        text = _ends(clean(_as_text(output)), room)
+        text = _ends(_plain(_as_text(output)), room)
         room -= len(text)
         parts.append(text)
     return "\n".join(parts)
@@ -234,8 +234,13 @@ def _named(text: str, runs: bool = False) -> str:
     return _RUN.sub(lambda m: f"[{len(m[0])} characters without a break]", text) if runs else text
 
 
+def _plain(text: str) -> str:
+    """The text without escape sequences, also those that are cut off."""
+    return clean(text).replace("\x1b", "")
+
+
 def _on_one_line(text: str) -> str:
-    return " ".join(clean(text).split())
+    return " ".join(_plain(text).split())
 
 
 def _cut(text: str, most: int) -> str:

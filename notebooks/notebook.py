@@ -278,7 +278,8 @@ class Notebook:
     def move(self, number: int, to: int) -> None:
         """Have a cell at the number `to` of those that there are afterwards."""
         self._check_version()
-        self._put(to, self._take(number))
+        if to != number:
+            self._put(to, self._take(number))
 
     def _take(self, number: int) -> Part:
         part = self._parts.pop(number)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _LOOK = 0.25
 _LINE = re.compile(r"(?:Cell In\s*\[\d+\]|<ipython-input-[^>]*>)[^\n]*?line (\d+)")
 _NO_INPUT = "EOF when reading a line"
+_WIDGETS = "application/vnd.jupyter.widget-state+json"
 
 
 class Store(Protocol):
@@ -81,7 +82,7 @@ class NotebookRun:
         self,
         name: str,
         notebook: Notebook,
-        numbers: Iterable[int],
+        numbers: Collection[int],
         store: Store,
         directory: str = "",
         stdin: str = "",
@@ -104,6 +105,9 @@ class NotebookRun:
         ]
         self.total = len(self._todo)
         self._store = store
+        # Of a notebook that is run as a whole no widget stays.
+        whole = all(cell.type != "code" or n in numbers for n, cell in enumerate(notebook.cells))
+        self._earlier = None if whole else notebook.metadata.get("widgets")
         self._directory, self._stdin, self._allow_errors = directory, stdin, allow_errors
         self._outputs: Outputs | None = None
         self._send: Send | None = None
@@ -229,7 +233,8 @@ class NotebookRun:
                 await self._saving
         self._hand_over()
         if self._outputs is not None:
-            self._store.widgets(self._outputs.widget_state())
+            self._store.widgets(self._with_earlier(self._outputs.widget_state()))
+            self._note_left_out(self._outputs)
         await asyncio.to_thread(self._store.save)
         self.saved = self._store.saved
         self.words += self._store.notes
@@ -239,6 +244,22 @@ class NotebookRun:
         if left:
             self.words.append(f"Not run: {_numbers(left)}.")
         return result
+
+    def _with_earlier(self, state: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        """The state of the widgets, and of those that cells show which were not executed."""
+        if state is None or self._earlier is None:
+            return state
+        with contextlib.suppress(KeyError, TypeError):
+            states = {**self._earlier[_WIDGETS]["state"], **state[_WIDGETS]["state"]}
+            return {**state, _WIDGETS: {**state[_WIDGETS], "state": states}}
+        return state
+
+    def _note_left_out(self, outputs: Outputs) -> None:
+        numbers = [cell.number for cell in self.cells if outputs.left_out(str(cell.number))]
+        if numbers:
+            self.words.append(
+                f"Not all output of {_numbers(numbers)} is in the file: there was too much of it."
+            )
 
     def release(self) -> None:
         """Let go what only a running one needs."""

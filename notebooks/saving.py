@@ -256,8 +256,8 @@ class Saver:
         shown = ", ".join(map(str, lost[:10])) + (", …" if len(lost) > 10 else "")
         cells, them = ("Cell", "is") if len(lost) == 1 else ("Cells", "are")
         return (
-            f"{cells} {shown} {them} no longer in {self._file.name!r} as executed: somebody else "
-            "has changed it during the run."
+            f"{cells} {shown} {them} not in {self._file.name!r} as executed: somebody else has "
+            "saved it otherwise during the run."
         )
 
     def _tell(self, in_place: bool) -> None:

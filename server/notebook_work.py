@@ -6,7 +6,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from kernels import kernelspecs
@@ -68,15 +69,18 @@ class NotebookWork:
             before = notebook.cells
             words += inject(notebook, parameters)
             numbers = _with_injected(notebook, len(before), numbers)
-        kernelspec = self._kernelspec(notebook, session, words)
-        name = self._projects.path(file_name).relative_to(self._projects.root)
+        path = self._projects.path(file_name)
+        kernelspec = self._kernelspec(notebook, path.parent, session, words)
+        if stdin and kernelspec is not None and kernelspec.ipykernel is None:
+            raise NotebookError("Its kernel takes no `stdin`; only kernels of Python do here.")
+        name = path.relative_to(self._projects.root)
         shown = os.fsencode(name).decode("utf-8", "backslashreplace")
         run = NotebookRun(
             shown,
             notebook,
             numbers,
             Saver(target, notebook, seen),
-            str(self._projects.path(file_name).parent),
+            str(path.parent),
             stdin,
             allow_errors,
             words,
@@ -116,7 +120,7 @@ class NotebookWork:
         return notebook, target, target.stamp()
 
     def _kernelspec(
-        self, notebook: Notebook, session: str | None, words: list[str]
+        self, notebook: Notebook, folder: Path, session: str | None, words: list[str]
     ) -> Kernelspec | None:
         """What the notebook's kernel is to be; None: the session's usual Python."""
         name, language = notebook.kernelspec, notebook.language
@@ -136,6 +140,9 @@ class NotebookWork:
             )
         if spec is not None and spec.is_default:
             spec = None
+        elif spec is not None and spec.ipykernel is None:
+            # Our guest goes into the notebook's folder; other kernels have to be started there.
+            spec = replace(spec, directory=str(folder))
         if session is None:
             return spec
         try:
@@ -148,7 +155,7 @@ class NotebookWork:
                 f"It is written in {language}, but session {session!r} runs {spoken}. "
                 "Leave `session` out, or name another."
             )
-        if spec is not None and there != spec:
+        if spec is not None and (there is None or there.name != spec.name):
             words.append(
                 f"It asks for the kernelspec {name!r}, but ran in the kernel of session "
                 f"{session!r}."

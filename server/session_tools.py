@@ -44,7 +44,9 @@ class SessionTools:
             parts.append(f"idle {_span(session.idle_seconds)}")
         if memory is not None:
             parts.append(f"{memory / 1e6:.0f} MB")
-        parts += [self._settings.python, f"{session.count} runs"]
+        spec = session.kernelspec
+        parts.append(self._settings.python if spec is None else spec.display_name)
+        parts.append(f"{session.count} runs")
         return f"{session.name}: {' · '.join(parts)}"
 
     async def list_variables(self, session: SessionName = "default") -> str:

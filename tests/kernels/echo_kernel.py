@@ -137,4 +137,6 @@ if __name__ == "__main__":
         EchoKernel.by_message = True
         del sys.argv[1]
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    IPKernelApp.launch_instance(kernel_class=EchoKernel)
+    # ipykernel would publish what the process writes to its descriptors; most kernels do not.
+    argv = [*sys.argv[1:], "--IPKernelApp.capture_fd_output=False"]
+    IPKernelApp.launch_instance(argv, kernel_class=EchoKernel)

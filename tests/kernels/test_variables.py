@@ -533,7 +533,7 @@ async def test_a_kernel_that_ends_instead_of_answering(
 async def test_a_kernel_of_another_kind_cannot_tell() -> None:
     kernel = FakeKernel()
     kernel.scripted = False
-    with pytest.raises(KernelError, match="%whos"):
+    with pytest.raises(KernelError, match="Only kernels of Python"):
         await variables_of(kernel)
 
 

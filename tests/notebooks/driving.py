@@ -12,9 +12,9 @@ from typing import Any
 import nbformat
 import pytest
 
-from kernels.kernel import Message
+from kernels.kernel import Kernel, Message
 from kernels.launching import LocalSpec, kernel_environment, server_python
-from kernels.local import LocalBackend, LocalKernel
+from kernels.local import LocalBackend
 from notebooks.outputs import Outputs
 from tests.conftest import ROOT
 
@@ -25,7 +25,7 @@ CASES = ROOT.parent / "shared" / "cases" / "nbclient"
 class Cells:
     """Executes one cell after the other; `outputs` has got all messages."""
 
-    def __init__(self, kernel: LocalKernel) -> None:
+    def __init__(self, kernel: Kernel) -> None:
         self.outputs = Outputs(send=self._say)
         #: What was sent to the kernel for widgets.
         self.sent: list[tuple[str, Mapping[str, Any]]] = []

@@ -8,9 +8,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import nbformat
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 Json = Any
+#: Times are no property of what is tested, and there is more to do for the machine than this.
+often = settings(
+    deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow], database=None
+)
+more_often = settings(often, max_examples=120)
 VERSIONS = ((3, 0), (4, 0), (4, 1), (4, 2), (4, 3), (4, 4), (4, 5))
 
 #: Any text; lone surrogates are written as escapes, and so is their pair, which is one character.

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nbclient import NotebookClient
-from nbclient.client import CellExecutionComplete
+from nbclient.exceptions import CellExecutionComplete
 
 from kernels.kernel import Channel, Message
 from notebooks.areas import LeftOut
@@ -456,6 +456,21 @@ async def test_cells_leave_what_they_leave_with_nbclient(projects: Path) -> None
     for key, cell in zip(cells.keys, notebook.cells, strict=True):
         assert cells.outputs.count(key) == cell.execution_count
         assert cells.outputs.times(key).keys() == cell.metadata.execution.keys()
+
+
+@given(st.lists(st.tuples(cell_messages, st.sampled_from(["r1", "r2"])), max_size=6))
+def test_what_was_cleared_counts_no_more(cells: list[tuple[list[Message], str]]) -> None:
+    """However often displays were exchanged and whatever was left out."""
+    outputs = fed(limit=1500)
+    for messages, parent in cells:
+        for message in messages:
+            outputs.feed(Message("iopub", message.type, parent, message.content))
+    kept = sum(len(json.dumps(outputs.of(key))) for key in KEYS)
+    assert kept < 3000
+    for parent in ("r1", "r2"):
+        outputs.feed(clear(wait=False, parent=parent))
+    outputs.feed(out("x" * 2000, parent="r3"))
+    assert outputs.of("c") == [stream("x" * 1300)]
 
 
 # -- stored notebooks

@@ -8,13 +8,13 @@ from typing import Any
 
 import nbformat
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from notebooks.editing import edit
 from notebooks.errors import BadEdit, Changed, NoSuchCell, NotebookError
 from notebooks.notebook import Notebook
-from tests.notebooks.files import file_of, files, loads, values
+from tests.notebooks.files import file_of, files, loads, more_often, values
 
 SHOWN = [{"output_type": "stream", "name": "stdout", "text": ["x\n"]}]
 
@@ -53,14 +53,14 @@ def test_each_operation_does_what_it_says_and_says_what_it_did() -> None:
     )
     new, end = notebook.cells[1], notebook.cells[4]
     assert said == [
-        f"inserted a markdown cell as cell 1 with the id {new.id}",
+        f"inserted a markdown cell with the id {new.id}; it is cell 1 now",
         "replaced the source of cell 1 (b), a raw cell now",
         "deleted cell 2 (c)",
         "moved cell 3 (d); it is cell 0 now",
         "made cell 0 (a) a markdown cell",
         "set the tags of cell 1 (b) to x, y",
         "cleared the outputs of cell 3 (d)",
-        f"inserted a code cell as cell 4 with the id {end.id}",
+        f"inserted a code cell with the id {end.id}; it is cell 4 now",
         "it is of version 4.5 already",
     ]
     assert sources(notebook) == ["4", "# new", "1", "two", "end"]
@@ -97,6 +97,13 @@ def test_cells_inserted_after_one_come_in_the_order_of_the_operations() -> None:
     ]
     edit(notebook, operations)
     assert sources(notebook) == ["p", "q", "1", "x", "y", "4", "z", "2", "3"]
+
+
+def test_a_cell_can_be_moved_and_deleted() -> None:
+    notebook = four()
+    lines = edit(notebook, [{"op": "move", "cell": 0, "to": 3}, {"op": "delete", "cell": 0}])
+    assert lines == ["moved cell 0 (a)", "deleted cell 0 (a)"]
+    assert sources(notebook) == ["2", "3", "4"]
 
 
 def test_clearing_without_a_cell_clears_all() -> None:
@@ -248,7 +255,7 @@ operation = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@more_often
 @given(
     files(((4, 0), (4, 4), (4, 5))),
     st.lists(st.one_of(operation, operation, operation, values), min_size=1, max_size=5),

@@ -6,14 +6,14 @@ import base64
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from notebooks.errors import NoSuchCell
 from notebooks.listing import MOST, WHOLE, listing
 from notebooks.notebook import Notebook
 from tests.conftest import ROOT
-from tests.notebooks.files import file_of, files
+from tests.notebooks.files import file_of, files, often
 
 CASES = ROOT.parent / "shared" / "cases" / "nbclient"
 PNG = base64.b64encode(bytes(range(256)) * 90).decode()
@@ -210,7 +210,7 @@ def test_broken_outputs_can_be_listed() -> None:
     assert listing(notebook, cell=0)
 
 
-@settings(deadline=None, max_examples=80)
+@often
 @given(files(), st.integers(-2, 6), st.none() | st.integers(-1, 5))
 def test_any_notebook_can_be_listed(
     file: tuple[bytes, dict[str, Any]], offset: int, limit: int | None

@@ -8,13 +8,13 @@ from typing import Any
 
 import nbformat
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from notebooks.errors import BadParameter
 from notebooks.notebook import Notebook
 from notebooks.parameters import assigned, inject
-from tests.notebooks.files import file_of, loads, values
+from tests.notebooks.files import file_of, loads, more_often, values
 
 OWN = {"source": "alpha = 1\nbeta: int = 2\n", "metadata": {"tags": ["parameters"]}}
 INJECTED = {"metadata": {"tags": ["injected-parameters"]}, "execution_count": 3}
@@ -110,6 +110,8 @@ def test_variables_are_found_as_far_as_a_cell_can_be_read(source: str, names: se
         ([1, [2.5, "x"]], '[1, [2.5, "x"]]'),
         (-7, "-7"),
         (0.1, "0.1"),
+        (0.0, "0.0"),
+        (-0.0, "-0.0"),
         (True, "True"),
         (False, "False"),
         (None, "None"),
@@ -129,7 +131,7 @@ def test_values_become_literals_of_python(value: Any, literal: str) -> None:
     assert notebook.cells[0].source == f"# Parameters\nfoo = {literal}\n"
 
 
-@settings(deadline=None, max_examples=200)
+@more_often
 @given(
     st.dictionaries(st.sampled_from(("a", "b", "é", "match", "_")), values | st.text(), min_size=1)
 )

@@ -8,12 +8,12 @@ from typing import Any
 
 import nbformat
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from notebooks.layout import encoded
 from notebooks.notebook import Notebook
-from tests.notebooks.files import Writer, contents, file_of, loads, minimal
+from tests.notebooks.files import Writer, contents, file_of, loads, minimal, often
 
 
 def without_ids(content: dict[str, Any]) -> list[dict[str, Any]]:
@@ -73,6 +73,17 @@ def test_empty_members_are_added_where_they_are_missing_and_taken_away_where_not
     assert said["cells"][2] == {"cell_type": "markdown", "id": "c2", "metadata": {}, "source": ""}
 
 
+def test_cells_that_lack_several_things_are_set_right_each() -> None:
+    content = minimal({"source": "a"}, {"source": "b"}, {"source": "c"})
+    for cell in content["cells"]:
+        del cell["metadata"], cell["id"], cell["outputs"]
+    notebook = Notebook.parse(json.dumps(content, indent=1).encode())
+    assert [cell.source for cell in notebook.cells] == ["a", "b", "c"]
+    said = loads(notebook.dumps())
+    nbformat.validate(copy.deepcopy(said))
+    assert len(notebook.notes) == 2
+
+
 def test_outputs_that_a_cell_may_not_have_are_not_thrown_away() -> None:
     shown = [{"output_type": "stream", "name": "stdout", "text": "a"}]
     data = file_of({"cell_type": "markdown", "outputs": shown})
@@ -102,7 +113,7 @@ def test_many_cells_are_named_in_short() -> None:
     assert len({cell.id for cell in notebook.cells}) == 3000
 
 
-@settings(deadline=None, max_examples=80)
+@often
 @given(
     contents(tuple((4, minor) for minor in range(6))),
     st.data(),

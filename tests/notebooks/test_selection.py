@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from notebooks.errors import NoSuchCell
 from notebooks.notebook import Notebook
 from notebooks.selection import cell_number, select
-from tests.notebooks.files import any_text, file_of, values
+from tests.notebooks.files import any_text, file_of, more_often, values
 
 
 def tagged(*tags: str) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def test_a_notebook_without_cells_has_none() -> None:
         select(empty, 0)
 
 
-@settings(deadline=None, max_examples=200)
+@more_often
 @given(st.one_of(values, any_text, st.text(alphabet="0123456789-, ae", max_size=8)))
 def test_whatever_is_named_it_is_code_cells_or_a_refusal(cells: Any) -> None:
     try:

@@ -65,26 +65,31 @@ def test_what_is_kept(written: str, kept: str) -> None:
     assert text_of(*written) == kept
 
 
-def terminal(text: str) -> list[list[tuple[str, str | None]]]:
-    """What is to be seen: the lines' characters, each with its colour. The plainest reading."""
-    lines: list[list[tuple[str, str | None]]] = [[]]
-    column, colour = 0, None
+def terminal(text: str) -> list[list[tuple[str, bool, str]]]:
+    """What is to be seen: the lines' characters, whether each is bold, and its colour. The
+    plainest reading."""
+    lines: list[list[tuple[str, bool, str]]] = [[]]
+    column, bold, colour = 0, False, ""
     for token in re.findall(r"\x1b\[\d+m|.|\n|\r", text):
         if token == "\n":
             lines.append([])
             column = 0
         elif token == "\r":
             column = 0
-        elif token[0] == "\x1b":
-            colour = None if token == RESET else token
+        elif token == BOLD:
+            bold = True
+        elif token == RESET:
+            bold, colour = False, ""
+        elif token in (RED, GREEN):
+            colour = token
         else:
-            lines[-1][column : column + 1] = [(token, colour)]
+            lines[-1][column : column + 1] = [(token, bold, colour)]
             column += 1
     return lines
 
 
 written_ = st.lists(
-    st.sampled_from(["a", "bc", "d" * 9, "\r", "\n", "\r\n", RED, GREEN, RESET]), max_size=30
+    st.sampled_from(["a", "bc", "d" * 9, "\r", "\n", "\r\n", RED, GREEN, BOLD, RESET]), max_size=30
 )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
+import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,10 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from kernels.execution import CodeRequest
 from kernels.kernel import Message
+from kernels.registry import Registry
+from kernels.steps import Once, Send
 from notebooks.outputs import Outputs
 from notebooks.widgets import STATE
 from tests.notebooks.driving import cells_in, stored
@@ -340,6 +344,47 @@ async def test_real_binary_values(projects: Path) -> None:
         ]
 
 
+class Observed(Once):
+    """A run whose messages go to `outputs`."""
+
+    def __init__(self, key: str, source: str, observer: Observer) -> None:
+        super().__init__(CodeRequest(source, ""))
+        self._key, self._observer = key, observer
+
+    def began(self, request: str, send: Send) -> None:
+        self._observer.send = send
+        self._observer.outputs.begin(self._key, request)
+
+    def receive(self, message: Message) -> None:
+        self._observer.outputs.feed(message)
+
+
+class Observer:
+    def __init__(self) -> None:
+        self.send: Send | None = None
+        self.outputs = Outputs(send=self._say)
+
+    def _say(self, kind: str, content: Mapping[str, Any]) -> None:
+        assert self.send is not None
+        self.send(kind, content)
+
+
+async def test_in_a_session_they_work_as_in_a_plain_kernel(registry: Registry) -> None:
+    """Its runs have streams of their own, which must be flushed where the widget begins."""
+    observer = Observer()
+    sources = [
+        IMPORT,
+        "for i in range(3):\n    print('cell', i)\n    with out: print(i)\n"
+        "    with inner: print('x', end='', file=sys.stderr)",
+        "[o['text'] for o in out.outputs + inner.outputs]",
+    ]
+    for number, source in enumerate(sources):
+        run = registry.submit("", "default", Observed(str(number), source, observer), 20)
+        await run.result()
+    assert observer.outputs.of("1") == [stream("cell 0\ncell 1\ncell 2\n")]
+    assert observer.outputs.of("2")[0]["data"]["text/plain"] == "['0\\n1\\n2\\n', 'xxx']"
+
+
 async def test_a_callback_of_an_observed_output_widget(projects: Path) -> None:
     """The answer that is sent back makes the kernel run code, whose outputs may be caught, too."""
     async with cells_in(projects) as cells:
@@ -355,34 +400,49 @@ async def test_a_callback_of_an_observed_output_widget(projects: Path) -> None:
         assert known[0]["data"]["text/plain"] == "(['1\\n'], [1])"
 
 
-def normal(outputs: Outputs | Mapping[str, Any]) -> list[Any]:
-    """Widget states without their ids, and no colours in tracebacks."""
-    saved = outputs.widget_state() if isinstance(outputs, Outputs) else outputs
-    assert saved is not None
-    found = []
-    for widget in saved[STATE]["state"].values():
-        state = {k: v for k, v in widget["state"].items() if not str(v).startswith("IPY_MODEL_")}
-        for output in state.get("outputs", ()):
-            output.pop("traceback", None)
-        found.append({**widget, "state": state})
-    return found
-
-
-@pytest.mark.parametrize("name", ["Output", "JupyterWidgets", "Other Comms"])
-async def test_a_notebook_has_the_widgets_that_it_has_with_nbclient(
-    name: str, projects: Path
-) -> None:
-    notebook = stored(name)
-    sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
-    client = NotebookClient(notebook, allow_errors=True, kernel_name="python3")
-    theirs = asyncio.create_task(client.async_execute())
+async def test_the_output_widgets_of_a_stored_notebook(projects: Path) -> None:
+    notebook = stored("Output")
     async with cells_in(projects) as cells:
-        for source in sources:
-            await cells.run(source)
+        for cell in notebook.cells:
+            await cells.run(cell.source)
         cells.all()
-    await theirs
-    saved = nbformat.from_dict(notebook.metadata).get("widgets")
-    if name == "Other Comms":
-        assert cells.outputs.widget_state() is None
-    else:
-        assert normal(cells.outputs) == normal(saved)
+    states = [widget["state"] for widget in state_of(cells.outputs).values()]
+    error, *others = [state["outputs"] for state in states if "outputs" in state]
+    assert error[0] == stream("in output\n")
+    assert (error[1]["ename"], error[1]["evalue"]) == ("ValueError", "trigger msg_type=error")
+    assert others == [
+        [stream("in output2\n")],
+        [stream("world\n")],
+        [],
+        [shown("'hello world'")],
+        [stream("in outer\n")],
+        [stream("in inner\nalso in inner\n")],
+    ]
+
+
+async def test_widgets_have_the_state_that_they_have_with_nbclient(projects: Path) -> None:
+    """Not of Output widgets: nbclient, sending what they show, has been seen to wait forever."""
+    sources = [
+        "import ipywidgets as w\nlabel = w.Label('a'); label",
+        "label.value = 'b'; label.send({'msg': 'custom'})",
+        "image = w.Image(value=b'abc', format='raw'); image",
+        "image.value = b'defg'; image.width = 5",
+        "w.HBox([label, w.IntSlider(3)])",
+        "from comm import create_comm\ncreate_comm('another target', data={'a': 1}).send({'b': 2})",
+    ]
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    await NotebookClient(notebook, kernel_name="python3").async_execute()
+    async with cells_in(projects) as ours:
+        for source in sources:
+            await ours.run(source)
+        ours.all()
+    theirs = notebook.metadata.widgets[STATE]["state"]
+    assert without_ids(state_of(ours.outputs)) == without_ids(theirs)
+
+
+def without_ids(states: Mapping[str, Any]) -> list[Any]:
+    """Widgets in order, without the ids by which they name each other."""
+    text = re.sub(r"IPY_MODEL_[0-9a-f]{32}", "", json.dumps(list(states.values())))
+    found: list[Any] = json.loads(text)
+    return found

@@ -14,9 +14,10 @@ import nbformat
 import pytest
 from mcp_types import ImageContent, TextContent
 
+from kernels.launching import server_python
 from kernels.registry import Registry
 from kernels.session import SessionState
-from tests.conftest import until
+from tests.conftest import ROOT, until
 from tests.notebooks.files import file_of
 from tests.server.caller import META, Caller
 
@@ -314,6 +315,22 @@ class TestSaving:
         assert facts["status"] == "timeout" and facts["state"] == "lost"
         assert notebook.texts()[2].startswith("begun\n")
 
+    async def test_the_state_of_widgets(self, notebook: Notebook) -> None:
+        """That of all widgets which the notebook's cells show, run now or before."""
+        notebook.write("import ipywidgets", *(f"ipywidgets.IntText({n})" for n in (111, 222)))
+
+        def values() -> list[int]:
+            (form,) = notebook.read()["metadata"]["widgets"].values()
+            states = [state["state"] for state in form["state"].values()]
+            return sorted(state["value"] for state in states if "value" in state)
+
+        await notebook.run()
+        assert values() == [111, 222]
+        await notebook.run(cells=2)
+        assert 111 in values() and 222 in values()
+        await notebook.run()
+        assert values() == [111, 222]
+
     async def test_progress_tells_the_cell(self, notebook: Notebook) -> None:
         notebook.write("import time", "time.sleep(1.5) # slow")
         heard: list[tuple[float, float | None, str | None]] = []
@@ -341,6 +358,35 @@ class TestKernels:
         spec = {"name": "not-here", "display_name": "X", "language": "cobol"}
         notebook.write("MOVE", metadata={"kernelspec": spec})
         assert "'not-here'" in await notebook.refusal()
+
+    async def test_another_language(
+        self, notebook: Notebook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The echo kernel knows nothing of us; its notebook runs as any other."""
+        file = tmp_path / "jupyter" / "kernels" / "echo" / "kernel.json"
+        file.parent.mkdir(parents=True)
+        echo = str(ROOT / "tests" / "kernels" / "echo_kernel.py")
+        argv = [server_python(), echo, "-f", "{connection_file}"]
+        file.write_text(json.dumps({"argv": argv, "display_name": "Echo", "language": "echo"}))
+        monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+        spec = {"name": "echo", "display_name": "Echo", "language": "echo"}
+        notebook.write("hello", "where .", "fail on purpose", "never", name="sub/a.ipynb",
+                       metadata={"kernelspec": spec})  # fmt: skip
+        texts, facts = await notebook.run()
+        folder = notebook.path.parent
+        assert notebook.texts() == ["hello\n", f"{folder}\n", "Error: on purpose", ""]
+        assert facts["error"]["name"] == "Error" and "2 c2 error" in texts[0]
+        # Chosen cells use the living kernel; a session of Python is not taken for it.
+        texts, facts = await notebook.run(cells=0)
+        assert facts["status"] == "ok" and facts["session"] == "notebook sub/a.ipynb"
+        own = facts["session"]
+        (notebook.projects / "s.py").write_text("1")
+        for tool, more in (("run_python", {"file_name": "s.py"}), ("list_variables", {})):
+            assert await notebook.caller.refusal(tool, session=own, **more)
+        await notebook.caller.run("run_code", code="1", session="py")
+        assert "Echo" in await notebook.caller.text("list_sessions")
+        assert "echo" in await notebook.refusal(session="py")
+        assert "stdin" in await notebook.refusal(stdin="x")
 
     async def test_a_session_of_another_language(self, notebook: Notebook) -> None:
         await notebook.caller.run("run_code", code="1", session="py")
