@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from client.commands import perform
+from client.convert import KINDS, ConvertError
 from client.mcp_client import ServerError
+from client.notebook import parameter
 from client.show import FAILED, INTERRUPTED, complain
 
 #: The exit code of a program that writes where nobody reads: 128 and the number of SIGPIPE.
@@ -43,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Who read our output has enough of it; Python would complain of it at the exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _NOBODY_READS
-    except ServerError as error:
+    except (ServerError, ConvertError) as error:
         complain(str(error))
         return FAILED
     except OSError as error:
@@ -78,6 +80,11 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     _add_running(code)
     code.add_argument("code", metavar="CODE", help="the code; - reads it from standard input")
 
+    text = "run a notebook of the projects directory and save its outputs in it"
+    notebook = _add(commands, "notebook", text, "one of the notebook's own")
+    _add_running(notebook, each="for each cell")
+    _add_notebook(notebook)
+
     prompt = _add(commands, "shell", "a prompt on one session; Ctrl-C stops a run, Ctrl-D leaves")
     _add_running(prompt, with_stdin=False)
 
@@ -90,6 +97,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     export.add_argument("name", metavar="NAME", help="name of the session")
     export.add_argument("file", type=Path, metavar="FILE.ipynb", help="the file, a new one")
     _add(commands, "tools", "list the tools of a server")
+    _add_export(commands)
 
     if any("\ud800" <= character <= "\udfff" for word in argv for character in word):
         parser.error("an argument is not valid text in UTF-8")
@@ -101,24 +109,26 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     return options
 
 
-def _add(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
+def _add(commands: Any, name: str, text: str, session: str = "default") -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
-    _add_common(parser, argparse.SUPPRESS)
+    _add_common(parser, argparse.SUPPRESS, session)
     return parser
 
 
-def _add_common(parser: argparse.ArgumentParser, default: Any) -> None:
+def _add_common(parser: argparse.ArgumentParser, default: Any, session: str = "default") -> None:
     # Both before and after the command; there the default must not undo what stood before it.
     parser.add_argument(
         "--server", default=default, help="URL, server script, or command (default: the local one)"
     )
-    parser.add_argument("--session", default=default, help="name of the session (default: default)")
+    words = f"name of the session (default: {session})"
+    parser.add_argument("--session", default=default, help=words)
 
 
-def _add_running(parser: argparse.ArgumentParser, *, with_stdin: bool = True) -> None:
-    parser.add_argument(
-        "--timeout", type=_seconds, metavar="SECONDS", help="for a run (default: the server's)"
-    )
+def _add_running(
+    parser: argparse.ArgumentParser, *, with_stdin: bool = True, each: str = "for a run"
+) -> None:
+    words = f"{each} (default: the server's)"
+    parser.add_argument("--timeout", type=_seconds, metavar="SECONDS", help=words)
     parser.add_argument("--restart", action="store_true", help="begin in a fresh kernel")
     parser.add_argument(
         "--images", type=Path, default=Path(), metavar="DIR", help="folder for images (default: .)"
@@ -127,6 +137,56 @@ def _add_running(parser: argparse.ArgumentParser, *, with_stdin: bool = True) ->
         parser.add_argument(
             "--stdin", metavar="TEXT", help="what the program reads; - passes ours on"
         )
+
+
+def _add_notebook(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "file", metavar="FILE", help="an .ipynb file, or a .py file with # %%%% cells"
+    )
+    parser.add_argument(
+        "-p",
+        "--parameter",
+        dest="parameters",
+        action="append",
+        default=[],
+        type=_parameter,
+        metavar="NAME=VALUE",
+        help="set a parameter: true, false, null, a number, text, or JSON that begins with "
+        "{, [ or a quote; may be repeated",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=_words,
+        metavar="OUT",
+        help="save the outputs in this file of the projects directory, and not in FILE",
+    )
+    parser.add_argument("--cells", type=_words, help="the cells to run (default: all)")
+    parser.add_argument("--allow-errors", action="store_true", help="go on after a cell's error")
+
+
+def _add_export(commands: Any) -> None:
+    text = "write a notebook of this machine as HTML or as a script; takes no server"
+    parser = commands.add_parser("export", help=text, description=text)
+    parser.add_argument("file", type=Path, metavar="FILE.ipynb", help="the notebook")
+    parser.add_argument("--to", choices=KINDS, required=True, help="what it becomes")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="OUT", help="the new file (default: beside FILE)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    try:
+        return parameter(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _words(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty")
+    return text
 
 
 def _seconds(text: str) -> float:

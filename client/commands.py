@@ -10,6 +10,8 @@ from urllib.parse import quote
 
 from client.asking import Asker, can_ask
 from client.connection import Connection
+from client.convert import convert
+from client.notebook import own_session
 from client.progress import Progress
 from client.shell import shell
 from client.show import FAILED, complain, facts_of, note, show
@@ -23,8 +25,10 @@ _SAMPLE = "hello_world.py"
 def perform(options: argparse.Namespace) -> int:
     """Do what the options ask for and return the exit code.
 
-    Raises `ServerError`, and KeyboardInterrupt for a command that was given up.
+    Raises `ServerError`, `ConvertError`, and KeyboardInterrupt for a command that was given up.
     """
+    if options.command == "export":
+        return _export(options)
     # What comes from standard input is read before the server starts.
     for name in ("code", "stdin"):
         if getattr(options, name, None) == "-":
@@ -38,6 +42,13 @@ def perform(options: argparse.Namespace) -> int:
             command = _Command(options, connection, progress)
             code: int = getattr(command, options.command or "check")()
             return code
+
+
+def _export(options: argparse.Namespace) -> int:
+    """Convert a notebook of this machine; there is no server in it."""
+    path = convert(options.file, options.to, options.output, options.overwrite)
+    note(f"{options.file} is in {path}.")
+    return 0
 
 
 class _Command:
@@ -56,6 +67,18 @@ class _Command:
 
     def code(self) -> int:
         return self._run("run_code", "code", code=self._options.code)
+
+    def notebook(self) -> int:
+        options = self._options
+        arguments = {
+            "parameters": dict(options.parameters),
+            "output_file": options.output,
+            "cells": options.cells,
+            "allow_errors": options.allow_errors,
+        }
+        session = options.session or own_session(options.file)
+        file = options.file
+        return self._run("run_notebook", file, session=session, file_name=file, **arguments)
 
     def shell(self) -> int:
         def run(source: str) -> int:
@@ -116,20 +139,24 @@ class _Command:
     def _session(self) -> str:
         return self._options.session or "default"
 
-    def _run(self, tool: str, title: str, *, brief: bool = False, **arguments: Any) -> int:
+    def _run(
+        self, tool: str, title: str, *, session: str = "", brief: bool = False, **arguments: Any
+    ) -> int:
+        """Run something; `session` is where it runs when that is not the one of the options."""
         options = self._options
+        session = session or self._session
         # Only what was asked for: another server's tool may know fewer arguments.
         for name in ("session", "timeout", "stdin", "restart"):
             arguments[name] = getattr(options, name, None)
         arguments = {name: value for name, value in arguments.items() if value}
         self._progress.begin(title)
-        report = self._progress.report
+        news = self._progress.report, self._progress.report_part
         try:
-            result = self._connection.run(tool, arguments, self._session, report)
+            result = self._connection.run(tool, arguments, session, *news)
             while (facts := facts_of(result) or {}).get("status") == "running":
                 # It has asked so often that the call had to end; another one follows it.
                 again = {"run_id": facts["run_id"], "wait": 20}
-                result = self._connection.run("get_output", again, self._session, report)
+                result = self._connection.run("get_output", again, session, *news)
         finally:
             self._progress.clear()
         return show(result, options.images, brief=brief)

@@ -15,7 +15,8 @@ from concurrent.futures import wait
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from client.mcp_client import OnProgress, RmiMcpClient, ServerError, Tool
+from client.mcp_client import OnPart, OnProgress, RmiMcpClient, ServerError, Tool, text_of
+from client.notebook import own_runs
 
 if TYPE_CHECKING:
     from fastmcp.client.client import CallToolResult
@@ -82,30 +83,52 @@ class Connection:
         return self._do(self._client.read(uri))
 
     def run(
-        self, tool: str, arguments: dict[str, Any], session: str, on_progress: OnProgress
+        self,
+        tool: str,
+        arguments: dict[str, Any],
+        session: str,
+        on_progress: OnProgress,
+        on_part: OnPart,
     ) -> CallToolResult:
         """Call a tool that runs something in `session`.
 
         Ctrl-C stops the run, and the result is what there was until then; a second Ctrl-C gives
-        it up. `on_progress` is called in another thread.
+        it up. `on_progress` and `on_part` (see `RmiMcpClient.call`) are called in another thread.
         """
-        waits = False
+        waits = has_parts = False
 
         def report(seconds: float, message: str) -> None:
             nonlocal waits
             waits = WAITING.fullmatch(message) is not None
             on_progress(seconds, message)
 
+        def report_part(done: float, total: float, message: str) -> None:
+            nonlocal waits, has_parts
+            waits, has_parts = False, True
+            on_part(done, total, message)
+
         async def stop() -> None:
             # What runs in the session while ours waits is someone else's.
             if not waits:
                 with suppress(ServerError):
-                    await self._client.call("stop_run", {"session": session})
+                    await self._stop(session, has_parts)
                 if self._asker is not None:
                     self._asker.give_up()
                 await asyncio.sleep(_RESULT)
 
-        return self._do(self._client.call(tool, arguments, report), stop)
+        work = self._client.call(tool, arguments, report, on_part=report_part)
+        return self._do(work, stop)
+
+    async def _stop(self, session: str, is_notebook: bool) -> None:
+        """Stop what runs in a session; `is_notebook`: it certainly is a notebook, and runs."""
+        stopped = await self._client.call("stop_run", {"session": session})
+        if not (stopped.is_error and is_notebook):
+            return
+        # There is no such session, so it has another name. If only one notebook runs in a
+        # session of its own, then that is ours.
+        runs = own_runs(text_of(await self._client.call("list_sessions")))
+        if len(runs) == 1:
+            await self._client.call("stop_run", {"run_id": runs[0]})
 
     def _do(self, work: Work[Result], stop: Callable[[], Work[None]] | None = None) -> Result:
         presses: asyncio.Queue[None] = asyncio.Queue()

@@ -16,6 +16,7 @@ import shlex
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
@@ -38,6 +39,8 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S*")
 _CLOSED = -32000
 
 OnProgress = Callable[[float, str], None]
+#: Gets the parts that are done, a fraction for the one under way, of how many, and a message.
+OnPart = Callable[[float, float, str], None]
 #: Gets what a program asks and whether the answer is secret; returns it, or None to decline.
 Ask = Callable[[str, bool], Awaitable["str | None"]]
 
@@ -131,17 +134,25 @@ class RmiMcpClient:
         tool: str,
         arguments: dict[str, Any] | None = None,
         on_progress: OnProgress | None = None,
+        *,
+        on_part: OnPart | None = None,
     ) -> CallToolResult:
         """Call a tool and return its result: `content` blocks, `is_error`, `meta`.
 
         A program that fails is a result, and so is a sentence with which a tool refuses its
         arguments; the facts of a run are in `meta["rmi-agent/run"]`. `on_progress` gets the
-        seconds so far and the last lines of output. Cancelling stops the run.
+        seconds so far and the last lines of output. `on_part` gets the news of a run that has
+        parts, a notebook's cells: the message's first line is on the part, the others are output;
+        without it `on_progress` gets them, too. Cancelling stops the run.
         """
+        begun = time.monotonic()
 
         async def report(progress: float, total: float | None, message: str | None) -> None:
-            if on_progress is not None:
-                on_progress(progress, message or "")
+            if total is not None and on_part is not None:
+                on_part(progress, total, message or "")
+            elif on_progress is not None:
+                seconds = progress if total is None else round(time.monotonic() - begun, 3)
+                on_progress(seconds, message or "")
 
         client = self._connected()
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 import threading
@@ -14,8 +15,11 @@ from client.connection import WAITING
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.live import Live
+    from rich.table import Table
 
 _LINES = 5
+#: Columns of the bar of a run that has parts.
+_BAR = 24
 #: The message of a run without news.
 _HEARTBEAT = re.compile(r"\d+ s")
 
@@ -35,6 +39,7 @@ class Progress:
         self._begun = 0.0
         self._title = self._status = ""
         self._lines: deque[str] = deque(maxlen=_LINES)
+        self._part: tuple[float, float, str] | None = None
         self._live: Live | None = None
 
     def __enter__(self) -> Progress:
@@ -50,6 +55,7 @@ class Progress:
             self._begun = time.monotonic()
             self._title, self._status = title, status
             self._lines.clear()
+            self._part = None
             if status:
                 self._show()
 
@@ -59,8 +65,17 @@ class Progress:
             waits = WAITING.fullmatch(message)
             self._status = message.partition(";")[0] if waits else ""
             if not waits and not _HEARTBEAT.fullmatch(message):
-                for line in message.splitlines():
-                    self._lines.append("".join(c if c.isprintable() else " " for c in line))
+                self._lines.extend(map(_plain, message.splitlines()))
+            self._show()
+
+    def report_part(self, done: float, total: float, message: str) -> None:
+        """Take the progress of a run that has parts: how many are done, of how many, words on the
+        one under way, and on lines of their own new output."""
+        with self._lock:
+            words, *lines = message.splitlines() or [""]
+            self._status = ""
+            self._part = (done, total, _plain(words))
+            self._lines.extend(map(_plain, lines))
             self._show()
 
     def clear(self) -> None:
@@ -99,4 +114,27 @@ class Progress:
             Text(f"  {line}", style="dim", no_wrap=True, overflow="ellipsis")
             for line in list(self._lines)
         ]
-        return Group(self._spinner, *lines)
+        bar = [] if self._part is None else [_bar(*self._part)]
+        return Group(self._spinner, *bar, *lines)
+
+
+def _bar(done: float, total: float, words: str) -> Table:
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    # A foreign server may say anything, nan included.
+    total = total if 0 < total < math.inf else 1.0
+    done = done if 0 <= done <= total else 0.0
+    count = f"{int(done)}/{total:g}"
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column()
+    grid.add_column(no_wrap=True, min_width=len(count))
+    grid.add_column(no_wrap=True, overflow="ellipsis")
+    grid.add_row(ProgressBar(total=total, completed=done, width=_BAR), Text(count), Text(words))
+    return grid
+
+
+def _plain(line: str) -> str:
+    """`line` without what a terminal would obey."""
+    return "".join(c if c.isprintable() else " " for c in line)

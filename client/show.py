@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FAILED, TIMED_OUT, INTERRUPTED, SIGNAL = 2, 124, 130, 128
 
 _META = "rmi-agent/run"
-_CAPTION = re.compile(r"\[image \d+: [^\n]*\]")
+_CAPTION = re.compile(r"\[image (\d{1,9}): [^\n]*\]")
 _NOTHING = "(No output)"
 _SUFFIXES = {"image/png": "png", "image/jpeg": "jpg", "image/gif": "gif", "image/webp": "webp"}
 
@@ -103,8 +103,9 @@ def _show_blocks(blocks: list[Any], images: Path, run: str, hush: bool) -> tuple
         following = blocks[index + 1] if index + 1 < len(blocks) else None
         kind = getattr(block, "type", "")
         if kind == "text" and getattr(following, "type", "") == "image":
-            if _CAPTION.fullmatch(words := block.text.strip()):
-                caption = words
+            if found := _CAPTION.fullmatch(block.text.strip()):
+                # It counts all images of the run, of which a notebook's result shows some.
+                caption, number = found[0], int(found[1]) - 1
                 continue
         if kind == "image":
             number += 1
