@@ -94,7 +94,8 @@ def outcome_of(reply: Mapping[str, Any] | None, error: Error | None) -> Mapping[
     else:
         # "aborted" has neither.
         name, value = str(reply.get("ename") or "Aborted"), str(reply.get("evalue") or "")
-    return {"exit_code": 1, "error": {"name": name, "value": value, "line": None, "file": None}}
+    code = 130 if name == "KeyboardInterrupt" else 1
+    return {"exit_code": code, "error": {"name": name, "value": value, "line": None, "file": None}}
 
 
 def asked_for_input(outcome: Mapping[str, Any]) -> str:

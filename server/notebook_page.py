@@ -24,7 +24,7 @@ def tool_result(run: Run, result: RunResult, faces: Faces) -> ToolResult:
     assert isinstance(steps, NotebookRun)
     whole = of_reading(run.id, run.recording.reading(), faces)
     before = "\n".join([_title(steps), *_lines(steps.cells, whole)]) + "\n"
-    after = "\n".join(filter(None, (result.explanation, *steps.words)))
+    after = "".join(f"{words}\n" for words in (result.explanation, *steps.words) if words)
     room = render.MAX_TEXT - 400 - len(before) - len(after) - len(render.facts_line(result))
     shown = _shown(steps.cells)
     spans = [(whole.offset(cell.begin), whole.offset(cell.end)) for cell in shown]

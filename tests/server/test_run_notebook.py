@@ -245,7 +245,7 @@ class TestTheResult:
                 break
         await notebook.caller.text("stop_run", run_id=run_id)
         _, facts = await notebook.caller.run("get_output", run_id=run_id)
-        assert facts["status"] == "interrupted"
+        assert (facts["status"], facts["exit_code"]) == ("interrupted", 130)
         assert notebook.texts()[1].startswith("KeyboardInterrupt")
 
 
