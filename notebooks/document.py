@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from notebooks.errors import NotANotebook
+from notebooks.layout import Lines
 
 #: A cell as nbformat 4.5 describes it.
 Cell = dict[str, Any]
@@ -176,7 +177,7 @@ _LINES = ("application/javascript", "image/svg+xml")
 
 def _split(mime: str, value: Any) -> Any:
     by_line = mime.startswith("text/") or mime in _LINES
-    return value.splitlines(True) if by_line and isinstance(value, str) else value
+    return Lines(value) if by_line and isinstance(value, str) else value
 
 
 def _joined(mime: str, value: Any) -> Any:

@@ -16,8 +16,6 @@ _ESCAPED = re.compile(r"\\u(?!00[01])[0-9a-fA-F]{4}")
 _decode = json.JSONDecoder().raw_decode
 #: Characters of one piece of text that `Style.pieces` gives.
 _PIECE = 256 * 1024
-#: Lines of a text that are written at a time.
-_LINES = 1000
 
 
 @dataclass(frozen=True)
@@ -89,6 +87,13 @@ def _end(text: str, at: int) -> int:
 
 
 @dataclass(frozen=True)
+class Lines:
+    """A text that is written as the list of its lines."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Style:
     """How a file is written. `indent`: of one level, None for all on one line; `ordered`: whether
     the names in an object are in order, as Jupyter has them."""
@@ -139,23 +144,38 @@ class Style:
         if isinstance(value, Mapping):
             items = sorted(value.items()) if self.ordered else value.items()
             yield from self._items(items, depth, "{", "}")
+        elif isinstance(value, Lines):
+            yield from self._lines(value.text, depth)
         elif isinstance(value, list | tuple):
-            if value and all(isinstance(item, str) for item in value):
-                yield from self._strings(value, depth)
-            else:
-                yield from self._items((("", item) for item in value), depth, "[", "]")
+            yield from self._items((("", item) for item in value), depth, "[", "]")
+        elif isinstance(value, str):
+            yield from self._string(value)
         else:
             yield json.dumps(value, ensure_ascii=self.ascii)
 
-    def _strings(self, strings: Sequence[str], depth: int) -> Iterator[str]:
-        """The lines of a text: there may be very many."""
+    def _string(self, text: str) -> Iterator[str]:
+        if len(text) <= _PIECE:
+            yield json.dumps(text, ensure_ascii=self.ascii)
+            return
+        yield '"'
+        for start in range(0, len(text), _PIECE):
+            yield json.dumps(text[start : start + _PIECE], ensure_ascii=self.ascii)[1:-1]
+        yield '"'
+
+    def _lines(self, text: str, depth: int) -> Iterator[str]:
+        if not text:
+            yield "[]"
+            return
         comma = (self.comma if self.indent is None else ",") + self.line(depth + 1)
         before = "[" + self.line(depth + 1)
-        for start in range(0, len(strings), _LINES):
-            some = strings[start : start + _LINES]
-            text = json.dumps(some, ensure_ascii=self.ascii, separators=(comma, self.colon))
-            yield before + text[1:-1]
-            before = comma
+        start = 0
+        while start < len(text):
+            end = text.find("\n", start + _PIECE) + 1 or len(text)
+            some = text[start:end].splitlines(keepends=True)
+            separators = (comma, self.colon)
+            written = json.dumps(some, ensure_ascii=self.ascii, separators=separators)
+            yield before + written[1:-1]
+            before, start = comma, end
         yield self.line(depth) + "]"
 
     def _items(
@@ -167,7 +187,7 @@ class Style:
         for name, value in items:
             if opening == "{":
                 before += json.dumps(name, ensure_ascii=self.ascii) + self.colon
-            if isinstance(value, str):
+            if isinstance(value, str) and len(value) <= _PIECE:
                 # The usual case, without a generator of its own.
                 yield before + json.dumps(value, ensure_ascii=self.ascii)
             else:

@@ -40,7 +40,7 @@ class Saver:
     on; numbers of cells are always those that it has now. `stamp`: of the file as it was read;
     None: it is to be a new one. `run`: what a file beside is named after.
 
-    `save` is to be called in a thread, as often as it is `due` and at the end; calls wait for each
+    `save` is to be called in a thread, as often as it has `rested` and at the end; calls wait for each
     other. All else returns at once and may be called meanwhile.
     """
 
@@ -68,7 +68,7 @@ class Saver:
         self._saving, self._handing = threading.Lock(), threading.Lock()
         self._new: dict[int, _Result] = {}
         self._unsaved = False
-        self._last: float | None = None
+        self._last = time.monotonic()
         self._seconds = 0.0
 
     @property
@@ -96,17 +96,12 @@ class Saver:
                 self._widgets = state
                 self._unsaved = True
 
-    def due(self, now: float) -> bool:
-        """Whether something is unsaved, and the last save long enough ago for what it took.
+    def rested(self, now: float) -> bool:
+        """Whether the last save, or the reading of the notebook, was long enough ago for another.
 
         `now`: monotonic seconds.
         """
-        return self._unsaved and self.rested(now)
-
-    def rested(self, now: float) -> bool:
-        """Whether the last save was long enough ago. `now` as for `due`."""
-        wait = max(_BETWEEN, _SHARE * self._seconds)
-        return self._last is None or now - self._last >= wait
+        return now - self._last >= max(_BETWEEN, _SHARE * self._seconds)
 
     def save(self) -> None:
         """Save what is unsaved, and put back into the file what others took out of it. Never
