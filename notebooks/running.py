@@ -98,15 +98,17 @@ class NotebookRun:
         self.cells: list[CellRun] = []
         #: How many were to be.
         self.total = 0
+        cells = notebook.cells
         self._todo = [
             (number, cell)
-            for number, cell in ((number, notebook.cells[number]) for number in numbers)
+            for number, cell in ((number, cells[number]) for number in numbers)
             if cell.type == "code" and cell.source.strip() and "skip-execution" not in cell.tags
         ]
         self.total = len(self._todo)
         self._store = store
         # Of a notebook that is run as a whole no widget stays.
-        whole = all(cell.type != "code" or n in numbers for n, cell in enumerate(notebook.cells))
+        chosen = set(numbers)
+        whole = all(cell.type != "code" or n in chosen for n, cell in enumerate(cells))
         self._earlier = None if whole else notebook.metadata.get("widgets")
         self._directory, self._stdin, self._allow_errors = directory, stdin, allow_errors
         self._outputs: Outputs | None = None

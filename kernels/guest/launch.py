@@ -12,6 +12,7 @@ import gc
 import json
 import os
 import sys
+import threading
 import types
 import warnings
 
@@ -37,9 +38,19 @@ def main() -> None:
     del sys.modules["debugpy"]
 
     import zmq
+    from ipykernel.ipkernel import IPythonKernel
     from ipykernel.kernelapp import IPKernelApp
 
     from _rmi_guest import ring, session  # type: ignore[import-not-found]
+
+    class NoThread:
+        """In place of that thread. Wherever the kernel does not ask whether it has one, it wants
+        to know in which thread its cells are executed."""
+
+        parent_thread = threading.main_thread()
+
+        def __bool__(self) -> bool:
+            return False
 
     class KernelApp(IPKernelApp):
         def _bind_socket(self, s: zmq.Socket[bytes], port: int) -> object:
@@ -48,6 +59,14 @@ def main() -> None:
                 s.sndhwm = 32
                 s.setsockopt(zmq.XPUB_NODROP, 1)
             return super()._bind_socket(s, port)
+
+        def init_sockets(self) -> None:
+            """Without ipykernel 7's thread for the shell channel: it is there for subshells, for
+            which nobody asks, and a fifth of the time of a small request went into it."""
+            super().init_sockets()
+            if hasattr(IPythonKernel, "_supports_kernel_subshells"):
+                IPythonKernel._supports_kernel_subshells = False  # type: ignore
+                self.shell_channel_thread = NoThread()
 
         def init_crash_handler(self) -> None:
             """`sys.excepthook` stays python's own."""
