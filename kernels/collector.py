@@ -14,7 +14,7 @@ from kernels.recording import Bundle, Recording, kept
 from kernels.textlog import Log, Slot
 
 #: Characters of text kept from the start and from the end of a run.
-HEAD = TAIL = 100_000
+KEPT = 100_000
 #: Bytes of displays of one run kept in memory, `_OVERHEAD` for each included; the others are
 #: counted.
 DISPLAY_BYTES = 24 * 1024 * 1024
@@ -32,7 +32,7 @@ class Collector:
     """
 
     def __init__(
-        self, request: str, recording: Recording | None = None, head: int = HEAD, tail: int = TAIL
+        self, request: str, recording: Recording | None = None, head: int = KEPT, tail: int = KEPT
     ) -> None:
         self.request = request
         #: Content of the execute_reply, once it is there.

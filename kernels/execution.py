@@ -11,7 +11,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from kernels.collector import Collector
+from kernels.collector import KEPT, Collector
 from kernels.kernel import Kernel, Message
 from kernels.questions import Questions
 from kernels.recording import Recording
@@ -133,8 +133,8 @@ class Ending(Enum):
 
 
 class Execution:
-    """Sends one request and follows it. `collector` holds what came, at any time. `listen` is
-    told of every message of the kernel meanwhile."""
+    """Sends one request and follows it. `collector` holds what came, at any time: of text the
+    first and last `kept` characters. `listen` is told of every message of the kernel meanwhile."""
 
     def __init__(
         self,
@@ -143,6 +143,7 @@ class Execution:
         late: Log,
         recording: Recording | None = None,
         listen: Callable[[Message], None] | None = None,
+        kept: int = KEPT,
     ) -> None:
         self._kernel = kernel
         self._listen = listen
@@ -158,7 +159,7 @@ class Execution:
         self.late = late
         #: What its program asks, if the request says that it may.
         self.questions = Questions(kernel, self._news.set)
-        self.collector = Collector("", recording)
+        self.collector = Collector("", recording, kept, kept)
         kernel.on_message = self._receive
         content = {
             "code": request.code(),

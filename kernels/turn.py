@@ -7,13 +7,17 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
+from kernels.collector import KEPT
 from kernels.execution import Execution
 from kernels.kernel import Kernel
 from kernels.result import RunResult, State, Status
 from kernels.run import Run
+from kernels.steps import Once
 from kernels.textlog import Log
 from kernels.verdict import End, judge, outcome_of
 
+#: As `collector.KEPT`, where a run has several executions.
+_KEPT_OF_MANY = 5_000
 #: After these there is no kernel, or no wish, to go on with.
 _LAST = (Status.TIMEOUT, Status.INTERRUPTED, Status.DIED)
 
@@ -54,7 +58,10 @@ class Turn:
         begun = time.monotonic()
         result = RunResult(run.id, run.session.name, Status.OK, exit_code=0)
         while (request := steps.next(run.recording)) is not None:
-            execution = Execution(self._kernel, request, self._late, run.recording, steps.receive)
+            kept = KEPT if isinstance(steps, Once) else _KEPT_OF_MANY
+            execution = Execution(
+                self._kernel, request, self._late, run.recording, steps.receive, kept
+            )
             steps.began(execution.collector.request, partial(self._kernel.send, "shell"))
             run.begin(execution)
             since = time.monotonic()

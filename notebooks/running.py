@@ -105,7 +105,7 @@ class NotebookRun:
             if cell.type == "code" and cell.source.strip() and "skip-execution" not in cell.tags
         ]
         self.total = len(self._todo)
-        self._store = store
+        self._store: Store | None = store
         # Of a notebook that is run as a whole no widget stays.
         chosen = set(numbers)
         whole = all(cell.type != "code" or n in chosen for n, cell in enumerate(cells))
@@ -124,7 +124,8 @@ class NotebookRun:
 
     def queued(self, run_id: str) -> None:
         """Note the id that the run has."""
-        self._store.run = run_id
+        if self._store is not None:
+            self._store.run = run_id
 
     @property
     def source(self) -> str:
@@ -165,7 +166,9 @@ class NotebookRun:
             from notebooks.outputs import Outputs
 
             self._outputs = Outputs(send=self._say)
-            self._saving = asyncio.create_task(self._save_at_times())
+            assert self._store is not None
+            saving = self._save_at_times(self._store, self._outputs)
+            self._saving = asyncio.create_task(saving)
         number, cell = self._current
         self._outputs.begin(str(number), request)
         self._changed.add(number)
@@ -233,15 +236,15 @@ class NotebookRun:
             self._saving.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._saving
-        self._hand_over()
-        if self._outputs is not None:
-            self._store.widgets(self._with_earlier(self._outputs.widget_state()))
-            self._note_left_out(self._outputs)
-        await asyncio.to_thread(self._store.save)
-        self.saved = self._store.saved
-        self.words += self._store.notes
-        if self._store.trouble:
-            self.words.append(self._store.trouble)
+        store, outputs = self._store, self._outputs
+        if store is not None and outputs is not None:
+            self._hand_over(store, outputs)
+            store.widgets(self._with_earlier(outputs.widget_state()))
+            self._note_left_out(outputs)
+        if store is not None:
+            await asyncio.to_thread(store.save)
+            self.saved = store.saved
+            self.words += [*store.notes, store.trouble] if store.trouble else store.notes
         left = [number for number, _ in self._todo[len(self.cells) :]]
         if left:
             self.words.append(f"Not run: {_numbers(left)}.")
@@ -264,27 +267,25 @@ class NotebookRun:
             )
 
     def release(self) -> None:
-        """Let go what only a running one needs."""
+        """Let go what only a running one needs, the notebook with its outputs first."""
         self._outputs = self._send = self._recording = self._current = None
+        self._store = self._earlier = self._saving = None
         self._todo = []
         self._changed.clear()
 
-    async def _save_at_times(self) -> None:
+    async def _save_at_times(self, store: Store, outputs: Outputs) -> None:
         while True:
             await asyncio.sleep(_LOOK)
-            if self._changed and self._store.rested(time.monotonic()):
-                self._hand_over()
-                await asyncio.to_thread(self._store.save)
+            if self._changed and store.rested(time.monotonic()):
+                self._hand_over(store, outputs)
+                await asyncio.to_thread(store.save)
 
-    def _hand_over(self) -> None:
+    def _hand_over(self, store: Store, outputs: Outputs) -> None:
         """Give what has changed to the store."""
-        outputs, self._changed = self._outputs, self._changed
-        if outputs is None:
-            return
         for number in sorted(self._changed):
             key = str(number)
             shown = [] if number in self._silent else outputs.of(key)
-            self._store.result(number, shown, outputs.count(key), outputs.times(key))
+            store.result(number, shown, outputs.count(key), outputs.times(key))
         self._changed.clear()
 
 

@@ -40,8 +40,8 @@ class Saver:
     on; numbers of cells are always those that it has now. `stamp`: of the file as it was read;
     None: it is to be a new one. `run`: what a file beside is named after.
 
-    `save` is to be called in a thread, as often as it has `rested` and at the end; calls wait for each
-    other. All else returns at once and may be called meanwhile.
+    `save` is to be called in a thread, as often as it has `rested` and at the end; calls wait for
+    each other. All else returns at once and may be called meanwhile.
     """
 
     def __init__(

@@ -236,8 +236,8 @@ class TestBounds:
         assert isinstance(tail, Text)
         assert head.text.startswith("000000\n")
         assert tail.text.endswith("099999\n")
-        assert len(head.text) == collector_module.HEAD
-        assert len(tail.text) == collector_module.TAIL
+        assert len(head.text) == collector_module.KEPT
+        assert len(tail.text) == collector_module.KEPT
         assert gap.characters == 700_000 - len(head.text) - len(tail.text)
         assert collector.characters == 700_000
 
