@@ -7,7 +7,7 @@ from typing import Any
 from fastmcp import FastMCP
 
 from kernels.registry import Registry
-from server.arguments import CHANGES, LOOKS, RUNS
+from server.arguments import CHANGES, EDITS, LOOKS, RUNS
 from server.descriptions import DESCRIPTIONS
 from server.document import Faces
 from server.file_tools import FileTools
@@ -38,7 +38,7 @@ def register_tools(
         (sessions.restart_session, CHANGES),
         (sessions.close_session, CHANGES),
         (notebooks.read_notebook, LOOKS),
-        (notebooks.edit_notebook, CHANGES),
+        (notebooks.edit_notebook, EDITS),
         (files.list_files, LOOKS),
         (files.read_file, LOOKS),
         (files.write_file, CHANGES),

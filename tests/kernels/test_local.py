@@ -81,7 +81,8 @@ async def test_nothing_is_left_of_many_sessions(projects: Path) -> None:
             pids.append(registry.find("", name).pid)
             await registry.close("", name)
         assert not any(pid is not None and alive(pid) for pid in pids)
-        assert open_fds() == before
+        # libzmq closes its own a little later.
+        await until(lambda: open_fds() <= before)
         assert list(made.directory.iterdir()) == []
     assert not made.directory.exists()
 

@@ -67,6 +67,9 @@ class TestTheList:
             "list_files": look,
             "read_file": look,
             "write_file": change,
+            "run_notebook": run,
+            "read_notebook": look,
+            "edit_notebook": (False, True, False, False),
         }
 
     async def test_the_limits_of_isolation_are_told(self, quick: Caller) -> None:
