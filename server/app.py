@@ -63,7 +63,11 @@ def _trouble(value: Any) -> str:
 
 def _sentence(error: PydanticError) -> str:
     first = error.errors(include_url=False, include_context=False)[0]
-    name = ".".join(str(part) for part in first["loc"])[:60]
+    # After the argument's name come places in it, and the kinds that it may be of.
+    place = [
+        part for number, part in enumerate(first["loc"]) if not number or isinstance(part, int)
+    ]
+    name = ".".join(map(str, place))[:60]
     name = name if name.isprintable() else ascii(name)
     kind = first["type"]
     if kind == "missing_argument" or kind == "missing":
