@@ -91,7 +91,8 @@ async def test_they_hear_every_message(registry: Registry) -> None:
     cells = Cells("print('a')", "display(1)")
     await submit(registry, cells).result()
     kinds = [message.type for message in cells.messages if message.channel == "iopub"]
-    assert kinds.count("status") == 4
+    # What the kernel says of its start may come, too.
+    assert kinds.count("status") >= 4 and kinds.count("execute_input") == 2
     assert kinds.index("stream") < kinds.index("display_data")
 
 
