@@ -15,6 +15,7 @@ from kernels.registry import Registry
 from notebooks.errors import NotebookError
 from server.arguments import Background, Restart, Stdin, refusal
 from server.files import FileError, Projects
+from server.principal import principal
 from server.run_tools import RunTools
 
 if TYPE_CHECKING:
@@ -30,13 +31,12 @@ class NotebookTools:
 
     def __init__(self, projects: Projects, registry: Registry, runs: RunTools) -> None:
         self._projects, self._registry, self._runs = projects, registry, runs
-        self._owner = ""
 
     def _work(self) -> NotebookWork:
         # With the first call, not with the server's start.
         from server.notebook_work import NotebookWork
 
-        return NotebookWork(self._projects, self._registry, self._owner)
+        return NotebookWork(self._projects, self._registry, principal())
 
     async def run_notebook(
         self,

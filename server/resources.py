@@ -15,23 +15,23 @@ from kernels.registry import Registry
 from kernels.run import Run
 from server import pages
 from server.document import Faces
+from server.principal import principal
 
 #: Characters of a text that are given at once; `offset` has the rest.
 _MOST = 800_000
 
 
 class Resources:
-    """The resources over one registry. `owner` is "" while there is no authentication."""
+    """The resources over one registry."""
 
     def __init__(self, registry: Registry, faces: Faces) -> None:
         self._registry = registry
         self._faces = faces
-        self._owner = ""
 
     async def text(self, run_id: str, offset: int = 0) -> str:
         """All text that a run has written, from character `offset` on."""
         try:
-            run = self._registry.find_run(self._owner, run_id)
+            run = self._registry.find_run(principal(), run_id)
             return await pages.text(run, offset, _MOST, self._faces)
         except KernelError as error:
             raise ResourceError(str(error)) from None
@@ -39,7 +39,7 @@ class Resources:
     async def output(self, run_id: str, number: int) -> ResourceResult:
         """A display of a run in every form that says more than its text."""
         try:
-            run = self._registry.find_run(self._owner, run_id)
+            run = self._registry.find_run(principal(), run_id)
             forms = await pages.forms(run, number, self._faces)
         except KernelError as error:
             raise ResourceError(str(error)) from None
@@ -48,7 +48,7 @@ class Resources:
     async def runs(self, session: str) -> str:
         """The runs of a session, as JSON."""
         try:
-            runs = self._registry.runs(self._owner, session)
+            runs = self._registry.runs(principal(), session)
         except KernelError as error:
             raise ResourceError(str(error)) from None
         return json.dumps([_facts(run) for run in runs], ensure_ascii=False, indent=1)
@@ -58,7 +58,7 @@ class Resources:
         from notebooks.history import notebook_of
 
         try:
-            return await notebook_of(self._registry.runs(self._owner, session))
+            return await notebook_of(self._registry.runs(principal(), session))
         except KernelError as error:
             raise ResourceError(str(error)) from None
 

@@ -22,6 +22,7 @@ from server import pages, questions, render
 from server.arguments import Background, FileName, Restart, SessionName, Stdin, Timeout, refusal
 from server.document import Faces
 from server.files import FileError, Projects
+from server.principal import principal
 from server.progress import ask, follow, wait_for_news
 from server.questions import Answer
 from server.settings import Settings
@@ -34,7 +35,7 @@ MAX_WAIT = 50
 
 
 class RunTools:
-    """The tools over one registry. `owner` is "" while there is no authentication."""
+    """The tools over one registry."""
 
     def __init__(
         self, settings: Settings, registry: Registry, projects: Projects, faces: Faces
@@ -43,7 +44,6 @@ class RunTools:
         self._registry = registry
         self._projects = projects
         self._faces = faces
-        self._owner = ""
 
     async def run_python(
         self,
@@ -113,7 +113,7 @@ class RunTools:
         """Begin a run; its result, or that it has begun."""
         try:
             seconds = self._seconds(timeout)
-            run = self._registry.submit(self._owner, session, work, seconds, restart, kernelspec)
+            run = self._registry.submit(principal(), session, work, seconds, restart, kernelspec)
             return pages.begun(run) if background else await self._follow(ctx, run)
         except KernelError as error:
             raise refusal(error) from None
@@ -121,7 +121,7 @@ class RunTools:
     async def _go_on(self, ctx: Context, answer: Answer) -> ToolResult | InputRequiredResult:
         """Follow a run further, of whose program the caller has been asked something."""
         try:
-            run = self._registry.find_run(self._owner, answer.run_id)
+            run = self._registry.find_run(principal(), answer.run_id)
             if answer.given:
                 run.answer(answer.serial, answer.text)
             return await self._follow(ctx, run, answer)
@@ -180,7 +180,7 @@ class RunTools:
                 )
             if offset is not None and offset < 0:
                 raise BadRequest(f"offset is {offset}; it must be 0 or more characters.")
-            run = self._registry.find_run(self._owner, run_id)
+            run = self._registry.find_run(principal(), run_id)
             if image is not None:
                 return await pages.image(run, image, self._faces)
             before = questions.answered(ctx)
@@ -214,11 +214,11 @@ class RunTools:
         name = "default" if session is None else session
         try:
             if run_id is not None:
-                run = self._registry.find_run(self._owner, run_id)
+                run = self._registry.find_run(principal(), run_id)
                 if run.done.done():
                     return f"Run {run.id} has ended already."
             else:
-                runs = self._registry.find(self._owner, name).runs[:1]
+                runs = self._registry.find(principal(), name).runs[:1]
                 if not runs:
                     return f"Nothing is running in session {name!r}."
                 run = runs[0]

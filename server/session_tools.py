@@ -10,21 +10,21 @@ from kernels.session import Session
 from kernels.transcript import clean
 from kernels.variables import Variables
 from server.arguments import SessionName, refusal
+from server.principal import principal
 from server.settings import Settings
 
 _MOST_CHARACTERS = 20_000
 
 
 class SessionTools:
-    """The tools over one registry. `owner` is "" while there is no authentication."""
+    """The tools over one registry."""
 
     def __init__(self, settings: Settings, registry: Registry) -> None:
         self._settings = settings
         self._registry = registry
-        self._owner = ""
 
     async def list_sessions(self) -> str:
-        sessions = self._registry.sessions(self._owner)
+        sessions = self._registry.sessions(principal())
         if not sessions:
             return "There is no session yet. The first run makes one."
         pids = [session.pid for session in sessions]
@@ -51,21 +51,21 @@ class SessionTools:
 
     async def list_variables(self, session: SessionName = "default") -> str:
         try:
-            found = await self._registry.find(self._owner, session).variables()
+            found = await self._registry.find(principal(), session).variables()
         except KernelError as error:
             raise refusal(error) from None
         return _table(found, session)
 
     async def restart_session(self, session: SessionName = "default") -> str:
         try:
-            printed = await self._registry.find(self._owner, session).restart()
+            printed = await self._registry.find(principal(), session).restart()
         except KernelError as error:
             raise refusal(error) from None
         return _with_output(f"Session {session!r} restarted: its variables are gone.", printed)
 
     async def close_session(self, session: SessionName = "default") -> str:
         try:
-            printed = await self._registry.close(self._owner, session)
+            printed = await self._registry.close(principal(), session)
         except KernelError as error:
             raise refusal(error) from None
         return _with_output(f"Session {session!r} closed: its variables are gone.", printed)

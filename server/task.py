@@ -55,7 +55,7 @@ class TaskState(BaseModel):
 class Task:
     """A task. `owner` is whoever may know of it."""
 
-    def __init__(self, owner: str | None) -> None:
+    def __init__(self, owner: str) -> None:
         #: Whoever has it may see the result and stop the run, so it must not be guessed.
         self.id = secrets.token_urlsafe(24)
         self.owner = owner

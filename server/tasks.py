@@ -15,7 +15,7 @@ from typing import Any
 
 from fastmcp import Context
 from fastmcp.exceptions import FastMCPError
-from fastmcp.server.dependencies import get_access_token, get_http_request
+from fastmcp.server.dependencies import get_http_request
 from fastmcp.server.extensions import (
     MethodBinding,
     ServerExtension,
@@ -31,6 +31,7 @@ from mcp_types.jsonrpc import HEADER_MISMATCH, MISSING_REQUIRED_CLIENT_CAPABILIT
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import BaseModel, Field
 
+from server.principal import principal
 from server.task import KEPT, Task, TaskState
 
 #: The tools whose calls become tasks.
@@ -83,7 +84,7 @@ class Tasks(ServerExtension):
         tool = await context.fastmcp.get_tool(params.name)
         if tool is None:
             return await call_next()
-        task = Task(_owner())
+        task = Task(principal())
         task.begin(context.fastmcp, tool, params.arguments or {})
         work = task.work
         assert work is not None
@@ -137,7 +138,7 @@ class Tasks(ServerExtension):
         _check_route(task_id)
         self._forget()
         task = self._tasks.get(task_id)
-        if task is None or task.owner != _owner():
+        if task is None or task.owner != principal():
             raise MCPError(
                 INVALID_PARAMS,
                 f"There is no task {task_id[:80]!r}. Results of tasks are kept for "
@@ -151,12 +152,6 @@ class Tasks(ServerExtension):
         for number, task in enumerate(over, MOST - len(over)):
             if number < 0 or time.time() - task.changed > KEPT:
                 del self._tasks[task.id]
-
-
-def _owner() -> str | None:
-    """Who calls, or None where there is no authentication."""
-    token = get_access_token()
-    return None if token is None else f"{token.client_id}|{(token.claims or {}).get('sub', '')}"
 
 
 def _check_route(task_id: str) -> None:
