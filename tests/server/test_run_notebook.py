@@ -19,7 +19,7 @@ from kernels.registry import Registry
 from kernels.session import SessionState
 from tests.conftest import ROOT, until
 from tests.notebooks.files import file_of
-from tests.server.caller import META, Caller
+from tests.server.caller import META, Caller, Mode
 
 Json = dict[str, Any]
 
@@ -67,6 +67,12 @@ def _text(output: Json) -> str:
         return f"{output['ename']}: {output['evalue']}"
     text = output.get("text") or output["data"].get("text/plain", "")
     return "".join(text)
+
+
+@pytest.fixture
+def mode() -> Mode:
+    """All this is the same in both eras; tests/e2e runs a notebook in each."""
+    return "auto"
 
 
 @pytest.fixture
