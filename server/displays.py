@@ -37,11 +37,13 @@ _NAMELESS = re.compile(r"<[\w.<>]{1,200}( object)?( at 0x[0-9a-fA-F]+)?>")
 @dataclass(frozen=True)
 class Shown:
     """A display as a model gets it. `text` is its text form, or for a `picture` what to add to
-    its label, or ""; `more` are the mime types of what there is besides, for a resource."""
+    its label, or ""; `more` are the mime types of what there is besides, for a resource; `cut`:
+    a part of a table is left out."""
 
     text: str
     picture: Picture | None = None
     more: tuple[str, ...] = ()
+    cut: bool = False
 
 
 def present(data: Mapping[str, Any], metadata: Mapping[str, Any]) -> Shown:
@@ -183,8 +185,9 @@ def _read(data: Mapping[str, Any], plain: str) -> Shown | None:
     html = data.get(_HTML)
     if plain.strip() and not _is_nameless(plain):
         if isinstance(html, str) and "<table" in html:
-            text = clean(tables.shortened(plain, html))
-            return Shown(_with_media(data, text), more=_others(data))
+            text = tables.shortened(plain, html)
+            words = _with_media(data, clean(text))
+            return Shown(words, more=_others(data), cut=text != plain)
         return Shown(_with_media(data, _text(plain)), more=(*_others(data), *_cut(plain)))
     if isinstance(html, str) and html.strip():
         return _of_html(data, html, plain)
@@ -207,11 +210,13 @@ def _of_html(data: Mapping[str, Any], html: str, plain: str) -> Shown:
         if picture is not None:
             words = re.sub(r"\[image/[\w.+-]+, [^\]]*\]", "", text)
             return Shown(_label(clean(words)), picture, _others(data))
+    whole = text
     if "<table" in html:
         text = tables.shortened(text, html)
+    cut = text != whole
     if not text:
         text = "\n".join(filter(None, [plain, f"[HTML, {size_words(len(html))}]"]))
-    return Shown(_with_media(data, _text(text)), more=_others(data))
+    return Shown(_with_media(data, _text(text)), more=_others(data), cut=cut)
 
 
 def _told(data: Mapping[str, Any], plain: str) -> Shown:

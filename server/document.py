@@ -28,6 +28,7 @@ class Face:
     is_picture: bool = False
     title: str = ""
     more: tuple[str, ...] = ()
+    cut: bool = False
 
 
 class Faces:
@@ -70,7 +71,7 @@ class Faces:
             return Face("[a display that is no longer kept]")
         text, picture = clean(shown.text), shown.picture
         if picture is None:
-            return Face(text, more=shown.more)
+            return Face(text, more=shown.more, cut=shown.cut)
         self._pictures[run_id, id(display)] = picture
         while sum(len(kept.raw) for kept in self._pictures.values()) > max(
             _PICTURES, len(picture.raw)
@@ -113,7 +114,7 @@ class Missing:
 @dataclass(frozen=True)
 class Item:
     """A display, the `number`-th of its run and its `image`-th picture (0: it is none); `words`
-    stand for it in the text."""
+    stand for it in the text, `cut` if they are not all of a table."""
 
     display: Display
     number: int
@@ -121,6 +122,7 @@ class Item:
     words: str
     title: str
     more: tuple[str, ...]
+    cut: bool = False
 
 
 Piece = Words | Stored | Missing | Item
@@ -251,7 +253,8 @@ class _Items:
         self._images += face.is_picture
         words = f"[image {self._images}: {face.words}]" if face.is_picture else face.words
         image = self._images if face.is_picture else 0
-        return Item(display, self._number, image, _ended(words), face.title, face.more)
+        words = _ended(words)
+        return Item(display, self._number, image, words, face.title, face.more, face.cut)
 
 
 def _ended(text: str) -> str:

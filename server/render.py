@@ -139,6 +139,10 @@ def _words(part: Words | Missing | Item | str) -> str:
             return ""
 
 
+def _is_cut(part: object) -> bool:
+    return isinstance(part, Item) and part.cut
+
+
 def _within(
     document: Document, start: int, end: int, room: int, pictures: _Pictures
 ) -> tuple[list[Words | Missing | Item | str], bool]:
@@ -146,7 +150,7 @@ def _within(
     out."""
     if end - start <= room:
         parts = list(document.part(start, end))
-        return [*parts], any(isinstance(part, Missing) for part in parts)
+        return [*parts], any(isinstance(part, Missing) or _is_cut(part) for part in parts)
     first, last = start + room * 2 // 3, end - room // 3
     characters = lines = 0
     shown: list[Item] = []

@@ -55,6 +55,12 @@ async def read(caller: Caller, uri: str) -> str:
 
 
 class TestTheRestOfAResult:
+    async def test_a_table_that_is_cut_counts_as_such(self, caller: Caller) -> None:
+        code = "import pandas as pd; pd.set_option('display.max_rows', None)\npd.DataFrame({{'a': range({})}})"  # noqa: E501
+        for rows, cut in ((20, False), (300, True)):
+            _, facts = await caller.run("run_code", code=code.format(rows))
+            assert facts["truncated"] is cut
+
     async def test_the_gap_says_where_to_read_on(self, caller: Caller) -> None:
         texts, facts = await caller.run("run_code", code=LINES)
         assert facts["truncated"]
