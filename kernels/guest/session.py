@@ -37,7 +37,7 @@ from .loops import let_cells_call_run
 from .notebook import Notebook
 from .plain import FrontEnd, make_plain, print_displays_in_forks, silence_the_kernel
 from .script import Scripts
-from .signals import Signals, forget_interrupts, interruptible
+from .signals import Signals, forget_interrupts, interruptible, keep_interrupts
 from .streams import Outlet, Stream, make_packable
 from .threads import Offspring
 from .variables import Variables
@@ -85,6 +85,7 @@ class Guest:
         print_displays_in_forks(shell, outlet)
         silence_the_kernel(app.log, outlet)
         end_stacks_at_the_program()
+        keep_interrupts(shell.events)
         let_cells_call_run(lambda: kernel.io_loop.asyncio_loop)
         self._restore_process()
 

@@ -56,6 +56,34 @@ def forget_interrupts(before: float) -> None:
         _noted[0] = 0.0
 
 
+def _repeat_soon() -> None:
+    again = threading.Timer(_SOON, os.kill, (os.getpid(), signal.SIGINT))
+    again.daemon = True
+    again.start()
+    _repeating.append(again)
+
+
+def keep_interrupts(events: Any) -> None:
+    """An interrupt that hits what IPython calls before a cell is repeated: IPython would take it
+    for an error of that callback and begin the program."""
+    trigger = events.trigger
+
+    def trigger_or_repeat(event: str, *args: Any, **kwargs: Any) -> None:
+        if event not in ("pre_execute", "pre_run_cell"):
+            trigger(event, *args, **kwargs)
+            return
+        for callback in list(events.callbacks[event]):
+            try:
+                callback(*args, **kwargs)
+            except KeyboardInterrupt:
+                _repeat_soon()
+            except Exception:
+                print("Error in callback %s (for %s):" % (callback, event))
+                events.shell.showtraceback()
+
+    events.trigger = trigger_or_repeat
+
+
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
     """Let SIGINT raise KeyboardInterrupt within the block."""
@@ -63,10 +91,7 @@ def interruptible() -> Iterator[None]:
     if _noted[0]:
         _noted[0] = 0.0
         # Not at once: raised here, it would hit the code around the program.
-        again = threading.Timer(_SOON, os.kill, (os.getpid(), signal.SIGINT))
-        again.daemon = True
-        again.start()
-        _repeating.append(again)
+        _repeat_soon()
     try:
         yield
     finally:

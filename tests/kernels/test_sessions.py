@@ -343,6 +343,22 @@ class TestStops:
             assert (await run.result()).state is State.KEPT
         assert value_of(await submit(registry, "kept").result()) == "1"
 
+    async def test_a_callback_before_the_program_does_not_swallow_it(
+        self, registry: Registry, projects: Path
+    ) -> None:
+        """Nor does what comes after the callback begin for good."""
+        callback = (
+            "import time\n"
+            "def before(info):\n    open('within', 'w').close(); time.sleep(20)\n"
+            "get_ipython().events.register('pre_run_cell', before); kept = 1"
+        )
+        await submit(registry, callback).result()
+        run = submit(registry, "while True: pass")
+        await until((projects / "within").exists)
+        run.stop()
+        result = await run.result()
+        assert (result.status, result.state) == (Status.INTERRUPTED, State.KEPT)
+
     async def test_a_run_is_found_by_its_number_then_and_later(self, registry: Registry) -> None:
         run = await running(registry)
         assert registry.find_run("", run.id) is run
