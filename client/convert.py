@@ -10,6 +10,7 @@ import json
 import os
 import secrets
 import stat
+import sys
 import warnings
 from collections.abc import Iterator
 from importlib import import_module
@@ -55,8 +56,8 @@ def _converted(data: bytes, source: Path, kind: str) -> str:
             return _html(notebook, source) if kind == "html" else _script(notebook, source)
     except _Missing as error:
         raise ConvertError(
-            f"Converting to {kind} takes {error}, which is not installed here: "
-            "pip install 'rmi-agent-mcp-server[export]'"
+            f"Converting to {kind} takes {error}, which {sys.executable} does not have. Install it "
+            f"there with pip or uv, as `{error}`; the extra `export` has it, too"
         ) from None
     except (ConvertError, MemoryError):
         raise

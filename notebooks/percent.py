@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 
 from notebooks.errors import NotANotebook
 from notebooks.notebook import Notebook
@@ -22,8 +23,8 @@ def notebook_of(source: bytes) -> Notebook:
         import jupytext  # type: ignore[import-untyped]
     except ImportError:
         raise NotANotebook(
-            "To run the `# %%` cells of a script, the server needs jupytext: "
-            "pip install 'rmi-agent-mcp-server[export]'."
+            f"To run the `# %%` cells of a script, the server's Python {sys.executable} needs "
+            "jupytext. Install it there with pip or uv; the extra `export` has it, too."
         ) from None
     notebook = jupytext.reads(text, fmt="py:percent")
     return Notebook.parse(jupytext.writes(notebook, fmt="ipynb").encode())

@@ -108,8 +108,8 @@ class TestMissingPackages:
         with pytest.raises(ConvertError) as told:
             convert(notebook, "html")
         assert str(told.value) == (
-            f"Converting to html takes {package}, which is not installed here: "
-            "pip install 'rmi-agent-mcp-server[export]'"
+            f"Converting to html takes {package}, which {sys.executable} does not have. Install "
+            f"it there with pip or uv, as `{package}`; the extra `export` has it, too"
         )
         assert not notebook.with_suffix(".html").exists()
 
