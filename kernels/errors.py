@@ -6,6 +6,7 @@ KernelError                 anything below; its text says what happened, why, wh
 ├── SessionError            the session cannot take the request
 │   ├── SessionNotFound
 │   └── TooManySessions
+├── TooManyRuns             the owner has as many as are allowed
 ├── RunNotFound             no such run
 ├── OutputGone              what a run printed is no longer kept
 └── BadRequest              an argument is wrong; nothing was changed
@@ -40,6 +41,10 @@ class SessionNotFound(SessionError):
 
 class TooManySessions(SessionError):
     """The limit of sessions is reached and none may be ended for a new one."""
+
+
+class TooManyRuns(KernelError):
+    """An owner has as many runs as are allowed."""
 
 
 class RunNotFound(KernelError):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import re
+import time
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -16,14 +18,14 @@ from kernels.errors import (
     KernelError,
     RunNotFound,
     SessionNotFound,
-    TooManySessions,
 )
 from kernels.execution import FileRequest
 from kernels.kernel import Backend, Kernel
+from kernels.limits import Limits
 from kernels.run import Run
 from kernels.session import Session
 from kernels.steps import Work
-from kernels.turn import Policy
+from kernels.watch import Kind, Watcher
 
 if TYPE_CHECKING:
     from kernels.kernelspecs import Kernelspec
@@ -35,15 +37,6 @@ _REMEMBERED = 1000
 _RUNS = 2000
 #: Seconds that sessions have for their end when the server ends.
 _LAST_MOMENT = 1.2
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Sessions at once, seconds after which an unused one ends, and how runs are ended."""
-
-    sessions: int = 16
-    idle_timeout: float = 3600.0
-    policy: Policy = field(default_factory=Policy)
 
 
 def check_name(name: str) -> str:
@@ -62,9 +55,10 @@ class Registry:
     `owner` is whoever may see a session: the authenticated principal, or "" where there is none.
     """
 
-    def __init__(self, backend: Backend, limits: Limits) -> None:
+    def __init__(self, backend: Backend, limits: Limits, watchers: Sequence[Watcher] = ()) -> None:
         self._backend = backend
         self._limits = limits
+        self._watchers = watchers
         self._sessions: dict[tuple[str, str], Session] = {}
         self._ended: OrderedDict[tuple[str, str], _Ended] = OrderedDict()
         self._closing: set[asyncio.Task[str]] = set()
@@ -90,12 +84,15 @@ class Registry:
         if self._first is not None:
             self._first.cancel()
         # Programs get a moment to leave by themselves; the backend ends what is left.
-        closing = {asyncio.create_task(s.close(grace=0.2)) for s in self._sessions.values()}
-        closing |= self._closing
+        self.close_all(grace=0.2)
+        closing = set(self._closing)
         if closing:
             await asyncio.wait(closing, timeout=_LAST_MOMENT)
         await self._backend.close()
         await asyncio.gather(*closing, return_exceptions=True)
+        # Those that waited end as runs that never began.
+        if left := [run.done for _, run in self._history.values() if not run.done.done()]:
+            await asyncio.wait(left, timeout=_LAST_MOMENT)
         self._archive.close()
 
     def prepare(self) -> None:
@@ -105,18 +102,30 @@ class Registry:
         self._first.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     async def _start_kernel(self, kernelspec: Kernelspec | None) -> Kernel:
-        if kernelspec is not None:
-            return await self._backend.start(kernelspec)
+        begun = time.monotonic()
+        kind: Kind = "cold" if kernelspec is None else "kernelspec"
+        kernel = await self._take_first() if kernelspec is None else None
+        if kernel is not None:
+            kind = "ready"
+        else:
+            kernel = await self._backend.start(kernelspec)
+        for watcher in self._watchers:
+            watcher.kernel_started(kind, time.monotonic() - begun)
+        return kernel
+
+    async def _take_first(self) -> Kernel | None:
+        """The kernel that was made ready, if there is one and it lives."""
         first, self._first = self._first, None
-        if first is not None:
-            try:
-                kernel = await asyncio.shield(first)
-            except KernelError:
-                return await self._backend.start()
-            if not kernel.exited.is_set():
-                return kernel
-            await kernel.close()
-        return await self._backend.start()
+        if first is None:
+            return None
+        try:
+            kernel = await asyncio.shield(first)
+        except KernelError:
+            return None
+        if not kernel.exited.is_set():
+            return kernel
+        await kernel.close()
+        return None
 
     def submit(
         self,
@@ -130,10 +139,11 @@ class Registry:
         """Run `work` in the session of that name, which is made when there is none, with kernels
         of `kernelspec`.
 
-        Raises `BadRequest` for a bad name, or a file that the session's kernel cannot run, and
-        `TooManySessions`.
+        Raises `BadRequest` for a bad name, or a file that the session's kernel cannot run,
+        `TooManySessions` and `TooManyRuns`.
         """
         key = (owner, check_name(name))
+        self._limits.check_run(owner, self.sessions(owner))
         session = self._sessions.get(key)
         spec = session.kernelspec if session is not None else None
         if isinstance(work, FileRequest) and spec is not None and spec.ipykernel is None:
@@ -149,7 +159,15 @@ class Registry:
         run = session.submit(str(next(self._ids)), work, timeout, restart)
         self._history[run.id] = owner, run
         self._forget_old_runs()
+        for watcher in self._watchers:
+            watcher.run_queued(owner, run, work)
+        if self._watchers:
+            run.done.add_done_callback(lambda _: self._tell_end(owner, run))
         return run
+
+    def _tell_end(self, owner: str, run: Run) -> None:
+        for watcher in self._watchers:
+            watcher.run_ended(owner, run)
 
     def _forget_old_runs(self) -> None:
         for run_id, (_, run) in list(self._history.items())[: len(self._history) - _RUNS]:
@@ -158,17 +176,7 @@ class Registry:
                 run.recording.drop()
 
     def _make(self, key: tuple[str, str], kernelspec: Kernelspec | None) -> Session:
-        if len(self._sessions) >= self._limits.sessions:
-            idle = [
-                f"{s.name} (idle {s.idle_seconds:.0f} s)"
-                for s in sorted(self.sessions(key[0]), key=lambda s: -s.idle_seconds)
-                if not s.runs
-            ]
-            advice = f"Close one first: {', '.join(idle[:8])}." if idle else "Wait for one to end."
-            raise TooManySessions(
-                f"There are {len(self._sessions)} sessions already, the most that RMI_MAX_SESSIONS "
-                f"allows. {advice}"
-            )
+        self._limits.check_session(key[0], len(self._sessions), self.sessions(key[0]))
         session = self._sessions[key] = Session(
             key[1],
             lambda: self._start_kernel(kernelspec),
@@ -180,9 +188,28 @@ class Registry:
             session.announce(f"new session: the earlier one of this name {ended.how}", ended.lost)
         return session
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether the kernel that is made ready, if any, is so, or will never be."""
+        return self._first is None or self._first.done()
+
     def sessions(self, owner: str) -> list[Session]:
         """The owner's sessions, oldest first."""
         return [s for (who, _), s in self._sessions.items() if who == owner]
+
+    def everyones(self) -> list[Session]:
+        """The sessions of all owners, for whoever runs the server."""
+        return list(self._sessions.values())
+
+    def pids(self) -> list[int | None]:
+        """The process of each living kernel, that which was made ready included; None for one
+        that has none here."""
+        pids = [s.pid for s in self._sessions.values() if s.kernel_lives]
+        first = self._first
+        if first is not None and first.done() and not first.cancelled() and not first.exception():
+            if not first.result().exited.is_set():
+                pids.append(first.result().pid)
+        return pids
 
     def find(self, owner: str, name: str) -> Session:
         """The session of that name. Raises `SessionNotFound`."""
@@ -217,13 +244,27 @@ class Registry:
         # Whoever asked has the answer, so nothing is left to be told with the next run.
         return await asyncio.shield(self._end((owner, name), session, _Ended("was closed")))
 
-    def _end(self, key: tuple[str, str], session: Session, ended: _Ended) -> asyncio.Task[str]:
+    def close_all(self, grace: float) -> None:
+        """Begin to end every session, as when the server ends; those who wait for a run are told.
+
+        `grace`: seconds between interrupt and kill.
+        """
+        for key, session in list(self._sessions.items()):
+            self._end(key, session, _Ended("ended with the server"), grace)
+
+    def _end(
+        self,
+        key: tuple[str, str],
+        session: Session,
+        ended: _Ended,
+        grace: float | None = None,
+    ) -> asyncio.Task[str]:
         """End a session in a task of ours: one that has begun to end does so to the end."""
         del self._sessions[key]
         self._ended[key] = ended
         while len(self._ended) > _REMEMBERED:
             self._ended.popitem(last=False)
-        task = asyncio.create_task(session.close())
+        task = asyncio.create_task(session.close(grace))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
         return task

@@ -92,7 +92,7 @@ class Session:
             return SessionState.CLOSED
         if self.runs:
             return SessionState.BUSY
-        return SessionState.IDLE if self._kernel_lives else SessionState.COLD
+        return SessionState.IDLE if self.kernel_lives else SessionState.COLD
 
     @property
     def has_variables(self) -> bool:
@@ -104,7 +104,8 @@ class Session:
         return self._ends == "closed"
 
     @property
-    def _kernel_lives(self) -> bool:
+    def kernel_lives(self) -> bool:
+        """Whether it has a kernel, which can take a run."""
         kernel = self._kernel
         return kernel is not None and not kernel.exited.is_set() and not self._died
 
@@ -192,7 +193,7 @@ class Session:
 
     async def _prepare_kernel(self, restart: bool) -> None:
         """Have a kernel that lives, a fresh one if `restart`."""
-        if self._kernel is not None and (restart or not self._kernel_lives):
+        if self._kernel is not None and (restart or not self.kernel_lives):
             if self.has_variables:
                 since = "" if restart else _since_the_last_run(self._kernel.exit or Exit())
                 self.announce(f"{since}session restarted: its variables are gone", lost=True)
@@ -253,7 +254,7 @@ class Session:
 
     async def _end_kernel(self, gracefully: bool = False) -> str:
         """End the kernel, if there is one; `gracefully`: its atexit handlers run first."""
-        lives = self._kernel_lives
+        lives = self.kernel_lives
         kernel, self._kernel = self._kernel, None
         self._runs_in_kernel, self._died = 0, False
         if kernel is None:

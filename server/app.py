@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import logging
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from fastmcp import FastMCP
 from fastmcp.exceptions import ToolError, ValidationError
@@ -14,12 +15,17 @@ from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
 from mcp.server.request_state import RequestStateSecurity
 from pydantic import ValidationError as PydanticError
 
+from kernels.limits import Limits
 from kernels.registry import Registry
+from kernels.turn import Policy
 from server.document import Faces
 from server.resources import register_resources
 from server.settings import Settings
 from server.tasks import Tasks
 from server.tools import register_tools
+
+if TYPE_CHECKING:
+    from fastmcp.server.auth import AuthProvider
 
 INSTRUCTIONS = """\
 Runs Python for you: scripts (run_python) and code (run_code) in Jupyter kernels. A session is a \
@@ -109,25 +115,43 @@ async def warm_up(server: FastMCP[Any]) -> None:
         logging.disable(logging.NOTSET)
 
 
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
+def limits_of(
+    settings: Settings, owner_sessions: int | None = None, owner_runs: int | None = None
+) -> Limits:
+    """What the settings allow of sessions and runs."""
+    policy = Policy(settings.grace, settings.keep_after_timeout, settings.max_timeout)
+    return Limits(settings.max_sessions, settings.idle_timeout, policy, owner_sessions, owner_runs)
+
+
+def version() -> str:
+    """This project's."""
+    from importlib import metadata
 
     try:
-        return version("rmi-agent-mcp-server")
-    except PackageNotFoundError:
+        return metadata.version("rmi-agent-mcp-server")
+    except metadata.PackageNotFoundError:
         return "0"
 
 
-def build_server(settings: Settings, registry: Registry) -> FastMCP[Any]:
-    """The server over `registry`, which the caller enters and leaves around its use."""
+def build_server(
+    settings: Settings,
+    registry: Registry,
+    auth: AuthProvider | None = None,
+    middleware: Sequence[Middleware] = (),
+) -> FastMCP[Any]:
+    """The server over `registry`, which the caller enters and leaves around its use.
+
+    `auth`: who may come in over HTTP. `middleware` sees calls as they come, the first one first.
+    """
     server = Server(
         "RmiAgentMcpServer",
         instructions=INSTRUCTIONS,
-        version=_version(),
+        version=version(),
         strict_input_validation=True,
         # As long as an answer to a program's question may take.
         request_state_security=RequestStateSecurity.ephemeral(ttl=settings.max_timeout),
-        middleware=[OneSentence()],
+        middleware=[*middleware, OneSentence()],
+        auth=auth,
     )
     faces = Faces()
     register_tools(server, settings, registry, faces)

@@ -1,7 +1,7 @@
-"""The MCP server over stdio: `python server/mcp_server.py`.
+"""The MCP server: `python server/mcp_server.py`, over stdio unless told otherwise.
 
-Nothing but MCP is written to standard output. The first kernel is launched before the heavy
-imports, so that it is ready when the client has shaken hands.
+Over stdio nothing but MCP is written to standard output. The first kernel is launched before the
+heavy imports, so that it is ready when the client has shaken hands.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 if __package__ in (None, ""):
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from kernels.launching import LocalSpec, kernel_environment
 from kernels.local import LocalBackend
@@ -21,58 +21,108 @@ from server.settings import SettingError, Settings, load
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Coroutine
+
+    from server.http_server import HttpServer
 
 _USAGE = """\
-usage: rmi-agent-mcp-server
+usage: rmi-agent-mcp-server [--http] [--tunnel]
+       rmi-agent-mcp-server token new NAME | token list | token revoke NAME
 
-Serves MCP over standard input and output, as Claude Desktop and Claude Code start it.
+Without options it serves MCP over standard input and output, as Claude Desktop and Claude Code
+start it.
+
+  --http     serves remote clients: MCP over HTTP at /mcp, for older clients over SSE at /sse
+  --tunnel   the same, and makes it reachable from everywhere through ngrok
+  token      makes, lists and revokes the tokens with which remote clients come in
+
 Settings are environment variables or lines of a .env file; .env.example lists them."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Serve until the client goes away or a signal comes. Returns the exit code."""
+    """Serve until the client goes away or a signal comes; the process ends then. Returns the exit
+    code of all that does not get so far."""
     words = sys.argv[1:] if argv is None else argv
     if words in (["-h"], ["--help"]):
         print(_USAGE)
         return 0
-    if words:
-        print(f"rmi-agent-mcp-server: unknown argument {words[0]!r}; try --help.", file=sys.stderr)
-        return 2
+    if words[:1] == ["token"]:
+        from server import token_command
+
+        return token_command.main(words[1:])
+    if unknown := [word for word in words if word not in ("--http", "--tunnel")]:
+        return _complain(f"unknown argument {unknown[0]!r}; try --help.")
     try:
         settings = load()
+        if words:
+            return _serve_http(settings, "--tunnel" in words)
     except SettingError as error:
-        print(f"rmi-agent-mcp-server: {error}", file=sys.stderr)
-        return 2
-    spec = LocalSpec(settings.python, str(settings.projects_dir), kernel_environment())
-    backend = LocalBackend(spec)
+        return _complain(str(error))
+    _serve_stdio(settings)
+
+
+def _complain(sentence: str, code: int = 2) -> int:
+    print(f"rmi-agent-mcp-server: {sentence}", file=sys.stderr)
+    return code
+
+
+def _serve_stdio(settings: Settings) -> NoReturn:
+    backend = _backend(settings)
     backend.launch_early()
+    _before_imports()
+    import server.app  # noqa: F401
+
+    _run(_over_stdio(settings, backend))
+
+
+def _serve_http(settings: Settings, tunnel: bool) -> int:
+    from server import http_settings
+
+    http = http_settings.load()
+    _before_imports()
+    from server.http_server import CannotServe, HttpServer
+
+    try:
+        server = HttpServer(settings, http, tunnel)
+    except CannotServe as error:
+        return _complain(str(error))
+    backend = _backend(settings)
+    backend.launch_early()
+    _run(_over_http(server, backend))
+
+
+def _backend(settings: Settings) -> LocalBackend:
+    return LocalBackend(
+        LocalSpec(settings.python, str(settings.projects_dir), kernel_environment())
+    )
+
+
+def _before_imports() -> None:
     # Importing makes many objects that live for ever; collecting garbage meanwhile costs time.
     gc.disable()
     os.environ.setdefault("FASTMCP_LOG_LEVEL", "WARNING")
-    import asyncio
 
-    import server.app  # noqa: F401
+
+def _run(serving: Coroutine[Any, Any, int]) -> NoReturn:
+    import asyncio
 
     # Windows' default loop cannot watch the kernels' sockets.
     factory = asyncio.SelectorEventLoop if sys.platform == "win32" else None
     with asyncio.Runner(loop_factory=factory) as runner:
-        code = runner.run(_serve(settings, backend))
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # The transport's reader thread may still wait for input; it must not hold the process.
-    os._exit(code)
+        code = runner.run(serving)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # A thread may still read from the client, or draw for it; it must not hold the process.
+        os._exit(code)
 
 
-async def _serve(settings: Settings, backend: LocalBackend) -> int:
+async def _over_stdio(settings: Settings, backend: LocalBackend) -> int:
     import asyncio
 
-    from kernels.registry import Limits, Registry
-    from kernels.turn import Policy
-    from server.app import build_server, warm_up
+    from kernels.registry import Registry
+    from server.app import build_server, limits_of, warm_up
 
-    policy = Policy(settings.grace, settings.keep_after_timeout, settings.max_timeout)
-    limits = Limits(settings.max_sessions, settings.idle_timeout, policy)
-    async with Registry(backend, limits) as registry:
+    async with Registry(backend, limits_of(settings)) as registry:
         registry.prepare()
         server = build_server(settings, registry)
         await warm_up(server)
@@ -83,8 +133,17 @@ async def _serve(settings: Settings, backend: LocalBackend) -> int:
         waiting = asyncio.create_task(stopped.wait())
         await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if serving.done() and serving.exception() is not None:
-            print(f"rmi-agent-mcp-server: {serving.exception()}", file=sys.stderr)
-            return 1
+            return _complain(str(serving.exception()), 1)
+    return 0
+
+
+async def _over_http(server: HttpServer, backend: LocalBackend) -> int:
+    from server.tunnel import TunnelError
+
+    try:
+        await server.serve(backend, _on_signal())
+    except TunnelError as error:
+        return _complain(str(error), 1)
     return 0
 
 

@@ -12,6 +12,7 @@ from kernels.result import RunResult
 from kernels.run import Run
 from kernels.transcript import clean
 from server import questions
+from server.principal import gone
 
 #: Seconds between two notifications when there are new lines, and the most without any.
 _NEWS, _HEARTBEAT = 1.0, 5.0
@@ -25,7 +26,7 @@ async def follow(ctx: Context, run: Run, seen: int = 0) -> RunResult | Question:
     that takes a call of its own, so there it is returned. When the caller goes away, the run is
     stopped.
     """
-    news = _News(ctx, run)
+    news, left = _News(ctx, run), gone()
     stays = False
     try:
         if run.place:
@@ -35,6 +36,9 @@ async def follow(ctx: Context, run: Run, seen: int = 0) -> RunResult | Question:
             question = await run.asks(seen, _NEWS)
             if run.done.done():
                 return await run.result()
+            if left is not None and left.is_set():
+                run.stop()
+                left = None
             if question is not None and questions.asks_by_result(ctx):
                 stays = True
                 return question

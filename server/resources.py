@@ -15,10 +15,14 @@ from kernels.registry import Registry
 from kernels.run import Run
 from server import pages
 from server.document import Faces
-from server.principal import principal
+from server.principal import by_event, principal
 
 #: Characters of a text that are given at once; `offset` has the rest.
 _MOST = 800_000
+#: Bytes that an event may have: some clients end the connection at 1 MiB. And characters, each of
+#: which may become twelve bytes of JSON.
+_EVENT = 960_000
+_MOST_IN_EVENT = _EVENT // 12
 
 
 class Resources:
@@ -32,7 +36,8 @@ class Resources:
         """All text that a run has written, from character `offset` on."""
         try:
             run = self._registry.find_run(principal(), run_id)
-            return await pages.text(run, offset, _MOST, self._faces)
+            most = _MOST_IN_EVENT if by_event() else _MOST
+            return await pages.text(run, offset, most, self._faces)
         except KernelError as error:
             raise ResourceError(str(error)) from None
 
@@ -43,6 +48,7 @@ class Resources:
             forms = await pages.forms(run, number, self._faces)
         except KernelError as error:
             raise ResourceError(str(error)) from None
+        _check_size(*(body for _, body in forms))
         return ResourceResult([ResourceContent(body, mime_type=mime) for mime, body in forms])
 
     async def runs(self, session: str) -> str:
@@ -51,16 +57,35 @@ class Resources:
             runs = self._registry.runs(principal(), session)
         except KernelError as error:
             raise ResourceError(str(error)) from None
-        return json.dumps([_facts(run) for run in runs], ensure_ascii=False, indent=1)
+        facts = json.dumps([_facts(run) for run in runs], ensure_ascii=False, indent=1)
+        _check_size(facts)
+        return facts
 
     async def notebook(self, session: str) -> str:
         """All that was run in a session, as a Jupyter notebook."""
         from notebooks.history import notebook_of
 
         try:
-            return await notebook_of(self._registry.runs(principal(), session))
+            notebook = await notebook_of(self._registry.runs(principal(), session))
         except KernelError as error:
             raise ResourceError(str(error)) from None
+        _check_size(notebook)
+        return notebook
+
+
+def _check_size(*bodies: str | bytes) -> None:
+    """Refuse what would end the client's connection."""
+    if not by_event():
+        return
+    size = sum(len(body.encode() if isinstance(body, str) else body) for body in bodies)
+    sent = sum(
+        len(json.dumps(body)) if isinstance(body, str) else len(body) * 4 // 3 for body in bodies
+    )
+    if sent > _EVENT:
+        raise ResourceError(
+            f"This has {size:,} bytes, more than many clients take over this connection. Read it "
+            "over /mcp in protocol 2026-07-28 or newer, or have the program write it to a file."
+        )
 
 
 def _facts(run: Run) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from kernels.errors import KernelError
+from kernels.memory import resident
 from kernels.registry import Registry
 from kernels.session import Session
 from kernels.transcript import clean
@@ -28,7 +29,7 @@ class SessionTools:
         if not sessions:
             return "There is no session yet. The first run makes one."
         pids = [session.pid for session in sessions]
-        memory = await asyncio.to_thread(lambda: [_memory(pid) for pid in pids])
+        memory = await asyncio.to_thread(lambda: [resident(pid) for pid in pids])
         return "\n".join(map(self._describe, sessions, memory))
 
     def _describe(self, session: Session, memory: int | None) -> str:
@@ -97,17 +98,3 @@ def _span(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def _memory(pid: int | None) -> int | None:
-    """Bytes of resident memory of a process and its children."""
-    if pid is None:
-        return None
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        family = [process, *process.children(recursive=True)]
-        return sum(member.memory_info().rss for member in family)
-    except psutil.Error:
-        return None

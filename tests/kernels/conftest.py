@@ -9,7 +9,8 @@ import pytest_asyncio
 
 from kernels.launching import LocalSpec, kernel_environment, server_python
 from kernels.local import LocalBackend
-from kernels.registry import Limits, Registry
+from kernels.limits import Limits
+from kernels.registry import Registry
 from kernels.turn import Policy
 
 pytest.register_assert_rewrite("tests.kernels.differential")

@@ -15,7 +15,8 @@ from kernels.execution import CodeRequest
 from kernels.guest import ring
 from kernels.launching import LocalSpec, kernel_environment, server_python
 from kernels.local import LocalBackend
-from kernels.registry import Limits, Registry
+from kernels.limits import Limits
+from kernels.registry import Registry
 from kernels.result import Status
 from tests.conftest import alive, open_fds, text_of, until
 

@@ -16,7 +16,8 @@ from kernels.execution import CodeRequest
 from kernels.launching import LocalSpec, kernel_environment, server_python
 from kernels.local import LocalBackend
 from kernels.outputs import Display
-from kernels.registry import Limits, Registry
+from kernels.limits import Limits
+from kernels.registry import Registry
 from kernels.result import RunResult, State, Status
 from kernels.run import Run
 from kernels.session import SessionState

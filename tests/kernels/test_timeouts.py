@@ -9,7 +9,8 @@ import pytest
 
 from kernels.execution import CodeRequest
 from kernels.outputs import Error
-from kernels.registry import Limits, Registry
+from kernels.limits import Limits
+from kernels.registry import Registry
 from kernels.result import State, Status
 from kernels.turn import Policy
 from tests.conftest import RunCode, text_of, until

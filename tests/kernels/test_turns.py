@@ -14,7 +14,8 @@ from kernels import session as session_module
 from kernels.errors import BadRequest, KernelStartError, SessionNotFound
 from kernels.execution import CodeRequest
 from kernels.kernel import Exit
-from kernels.registry import Limits, Registry
+from kernels.limits import Limits
+from kernels.registry import Registry
 from kernels.result import State, Status
 from kernels.run import Run
 from kernels.session import SessionState

@@ -111,7 +111,7 @@ async def test_one_that_did_not_start_says_why(tmp_path: Path) -> None:
 
     backend = FakeBackend()
     backend.failures.append("There is no kernel.")
-    from kernels.registry import Limits
+    from kernels.limits import Limits
 
     async with Registry(backend, Limits()) as registry:
         run = registry.submit("", "default", CodeRequest("1"), 60)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from fastmcp import Client
 
-from kernels.registry import Limits, Registry
+from kernels.limits import Limits
+from kernels.registry import Registry
 from kernels.turn import Policy
 from server.app import build_server
 from server.settings import Settings
@@ -30,6 +31,9 @@ def settings(projects: Path) -> Settings:
         max_sessions=3,
         idle_timeout=3600,
         python="/the/python",
+        state_dir=projects.parent / "state",
+        log_level=None,
+        audit_log=None,
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from server import settings
+from server import values
 from server.settings import SettingError, Settings, load
 from tests.conftest import ROOT
 
@@ -23,7 +23,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = (tmp_path / "checkout").resolve()
     path.mkdir()
     (path / "pyproject.toml").touch()
-    monkeypatch.setattr(settings, "ROOT", path)
+    monkeypatch.setattr(values, "ROOT", path)
     return path
 
 
@@ -37,6 +37,9 @@ def test_defaults(checkout: Path) -> None:
         max_sessions=16,
         idle_timeout=3600,
         python=os.path.abspath(sys.executable),
+        state_dir=Path.home() / ".local" / "state" / "rmi-agent-mcp-server",
+        log_level=None,
+        audit_log=None,
     )
 
 
@@ -50,6 +53,9 @@ def test_every_setting(tmp_path: Path, checkout: Path) -> None:
         "RMI_MAX_SESSIONS": "3",
         "RMI_IDLE_TIMEOUT": "7",
         "RMI_PYTHON": sys.executable,
+        "RMI_STATE_DIR": str(tmp_path / "s"),
+        "RMI_LOG_LEVEL": "debug",
+        "RMI_AUDIT_LOG": "off",
     }
     assert load(values) == Settings(
         projects_dir=(tmp_path / "p").resolve(),
@@ -60,6 +66,9 @@ def test_every_setting(tmp_path: Path, checkout: Path) -> None:
         max_sessions=3,
         idle_timeout=7,
         python=os.path.abspath(sys.executable),
+        state_dir=tmp_path / "s",
+        log_level="debug",
+        audit_log="off",
     )
     assert load(dict.fromkeys(values, "")) == load({}), "empty is as if it were not there"
 
@@ -71,6 +80,7 @@ WRONG = [
     *((name, value) for name in ("RMI_GRACE", "RMI_IDLE_TIMEOUT") for value in SECONDS),
     *(("RMI_MAX_SESSIONS", value) for value in COUNTS),
     *(("RMI_ON_TIMEOUT", value) for value in ("kill", "Restart", "1")),
+    *(("RMI_LOG_LEVEL", value) for value in ("loud", "INFO", "3")),
     *(("RMI_PYTHON", value) for value in ("/no/python", "/etc/passwd", "/etc", "python\0")),
     *(
         ("PYTHON_PROJECTS_DIR", value)

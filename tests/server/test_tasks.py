@@ -42,7 +42,8 @@ from mcp_types import (
 )
 from mcp_types.jsonrpc import HEADER_MISMATCH, MISSING_REQUIRED_CLIENT_CAPABILITY
 
-from kernels.registry import Limits, Registry
+from kernels.limits import Limits
+from kernels.registry import Registry
 from kernels.turn import Policy
 from server import tasks
 from server.app import build_server
@@ -78,6 +79,9 @@ def settings(projects: Path) -> Settings:
         max_sessions=3,
         idle_timeout=3600,
         python="/the/python",
+        state_dir=projects.parent / "state",
+        log_level=None,
+        audit_log=None,
     )
 
 

@@ -1,0 +1,61 @@
+"""Connections that do nothing are closed, whichever way they do it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+#: Seconds for a request's head to arrive, from the connection or the last response on.
+_HEAD = 20.0
+#: A client that has vanished without a word is looked for after so many seconds of silence, so
+#: often, so many times; and what it does not acknowledge is waited for as many milliseconds.
+_SILENCE, _EVERY, _TIMES, _UNACKNOWLEDGED = 10, 5, 3, 30_000
+
+
+class PatientProtocol(H11Protocol):
+    """uvicorn's, which waits for ever for the head of a connection's first request."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._head = self.loop.call_later(_HEAD, self._give_up)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.cycle is not None and self._head is not None:
+            # From now on uvicorn's own limit holds, that between two requests.
+            self._head.cancel()
+            self._head = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._head is not None:
+            self._head.cancel()
+        super().connection_lost(exc)
+
+    def _give_up(self) -> None:
+        self._head = None
+        if not self.transport.is_closing():
+            self.transport.close()
+
+    _head: asyncio.TimerHandle | None = None
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there. Raises OSError."""
+    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+    listener = socket.create_server((host, port), family=family, backlog=2048)
+    # Those that it accepts have the same options. What a system does not know is left out.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", _SILENCE),
+        ("TCP_KEEPALIVE", _SILENCE),  # as macOS calls it
+        ("TCP_KEEPINTVL", _EVERY),
+        ("TCP_KEEPCNT", _TIMES),
+        ("TCP_USER_TIMEOUT", _UNACKNOWLEDGED),
+    ):
+        if (option := getattr(socket, name, None)) is not None:
+            with contextlib.suppress(OSError):
+                listener.setsockopt(socket.IPPROTO_TCP, option, value)
+    return listener

@@ -1,0 +1,60 @@
+"""The HTTP server's application: MCP over streamable HTTP and legacy SSE, behind one gate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from fastmcp import FastMCP
+from fastmcp.server.http import HostOriginGuardMiddleware
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from server.gate import Gate
+from server.http_settings import HttpSettings
+from server.rates import Rates
+
+MCP, SSE, MESSAGES = "/mcp", "/sse", "/messages"
+
+
+def build_app(
+    server: FastMCP[Any],
+    settings: HttpSettings,
+    hosts: Sequence[str],
+    origins: Sequence[str],
+    refused: Callable[[str], None],
+) -> Gate:
+    """The application over `server`, whose authentication and further routes it takes over.
+
+    `hosts` and `origins` are the server's own, beside those of the settings. For `refused` see
+    `Gate`.
+    """
+    limits = [Middleware(Rates, calls=settings.token_calls)]
+    options: dict[str, Any] = {"middleware": limits, "host_origin_protection": False}
+    streamable = server.http_app(MCP, **options)
+    sse = server.http_app(SSE, transport="sse", **options)
+
+    # Merging the two into one would lose what each has around its routes.
+    async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope.get("path", "")
+        of_sse = path.startswith(MESSAGES) or path.endswith(SSE)
+        await (sse if of_sse else streamable)(scope, receive, send)
+
+    app: ASGIApp = dispatch
+    if settings.allowed_origins:
+        app = CORSMiddleware(
+            app,
+            allow_origins=settings.allowed_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=["mcp-session-id", "www-authenticate"],
+        )
+    # Around everything, so that a page in a browser reaches nothing at all.
+    app = HostOriginGuardMiddleware(
+        app,
+        allowed_hosts=[*settings.allowed_hosts, *hosts],
+        allowed_origins=[*settings.allowed_origins, *origins],
+        mode="strict",
+    )
+    return Gate(app, refused)

@@ -1,0 +1,225 @@
+"""The MCP server over HTTP: how it begins, serves and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import gc
+import logging
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator
+from ipaddress import ip_address
+from typing import Any
+
+import uvicorn
+from fastmcp.server.auth import AuthProvider
+from fastmcp.server.middleware import Middleware
+
+from kernels.local import LocalBackend
+from kernels.registry import Registry
+from server.app import build_server, limits_of, version, warm_up
+from server.authentication import provider
+from server.connections import PatientProtocol, listen
+from server.doors import Doors
+from server.gate import Gate
+from server.http_app import MCP, SSE, build_app
+from server.http_settings import HttpSettings
+from server.operation import Operation
+from server.settings import Settings
+from server.tokens import Tokens
+from server.tunnel import Tunnel, client_configuration, open_tunnel
+
+#: Seconds that calls have to end by themselves when the server ends, and then with their programs
+#: interrupted; between interrupt and kill; for the answers to be sent. With what the kernels need
+#: it must be less than 5 in all.
+_PATIENCE, _INTERRUPTED, _GRACE, _SENDING = 0.8, 1.5, 0.5, 1
+#: Seconds between two requests of a connection; more than proxies keep one open unused.
+_KEEP_ALIVE = 65
+_LAST_WORDS = 0.2
+
+_log = logging.getLogger("rmi.http")
+
+
+class CannotServe(Exception):
+    """It cannot begin; the text says why, and what to do."""
+
+
+class HttpServer:
+    """The server on a port of its own, which it takes when it is made. Raises `CannotServe`."""
+
+    def __init__(self, settings: Settings, http: HttpSettings, tunnel: bool) -> None:
+        self._settings, self._http, self._with_tunnel = settings, http, tunnel
+        tokens = Tokens(settings.state_dir / "tokens", http.tokens)
+        self._auth: AuthProvider | None = None
+        if tokens or http.oauth is not None:
+            self._auth = provider(tokens, http.oauth, settings.state_dir / "oauth")
+        else:
+            _check_open(http, tunnel)
+        try:
+            self._listener = listen(http.host, http.port)
+        except OSError as error:
+            raise CannotServe(_no_port(http, error)) from None
+        self._port: int = self._listener.getsockname()[1]
+        self._address = f"http://{_for_url(http.host)}:{self._port}"
+
+    async def serve(self, backend: LocalBackend, stop: asyncio.Event) -> None:
+        """Serve until `stop` is set, then end within five seconds. Raises `TunnelError`."""
+        metrics: Any = _NoMetrics()
+        limits = limits_of(self._settings, self._http.token_sessions, self._http.token_runs)
+        async with Registry(backend, limits) as registry:
+            registry.prepare()
+            metrics.watch(registry)
+            doors = Doors()
+            middleware: list[Middleware] = [doors]
+            server = build_server(self._settings, registry, self._auth, middleware)
+
+            def ready() -> str:
+                if stop.is_set():
+                    return "ending"
+                return "" if registry.is_ready else "starting"
+
+            Operation(version(), ready, metrics.text).add_to(server)
+            await warm_up(server)
+            gc.freeze()
+            gc.enable()
+            async with self._tunnel() as tunnel:
+                gate = build_app(server, self._http, *self._names(tunnel), metrics.refused)
+                async with self._listening(gate) as listening:
+                    self._greet(tunnel)
+                    await _until(stop, tunnel, listening)
+                    doors.close()
+                    if not await doors.emptied(_PATIENCE):
+                        registry.close_all(_GRACE)
+                        await doors.emptied(_INTERRUPTED)
+                    # Answers over SSE pass through several tasks, and clients ask a last thing.
+                    await asyncio.sleep(_LAST_WORDS)
+                    gate.close()
+
+    @contextlib.asynccontextmanager
+    async def _tunnel(self) -> AsyncIterator[Tunnel | None]:
+        if not self._with_tunnel:
+            yield None
+            return
+        async with open_tunnel(self._port) as tunnel:
+            yield tunnel
+
+    def _names(self, tunnel: Tunnel | None) -> tuple[list[str], list[str]]:
+        """The names under which clients may reach us, and the origins of our own pages."""
+        hosts = [tunnel.host] if tunnel is not None else []
+        origins = [f"http://{name}:{self._port}" for name in ("127.0.0.1", "localhost", "[::1]")]
+        names = [*hosts, *self._http.allowed_hosts]
+        return hosts, [self._address, *origins, *(f"https://{name}" for name in names)]
+
+    @contextlib.asynccontextmanager
+    async def _listening(self, gate: Gate) -> AsyncIterator[asyncio.Task[None]]:
+        """uvicorn at work. At the end what is to be sent is, and all connections are closed."""
+        config = uvicorn.Config(
+            gate,
+            http=PatientProtocol,
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=_KEEP_ALIVE,
+            timeout_graceful_shutdown=_SENDING,
+        )
+        listening = _Uvicorn(config)
+        task = asyncio.create_task(listening.serve([self._listener]))
+        try:
+            yield task
+        finally:
+            gate.end_streams()
+            listening.should_exit = True
+            await asyncio.wait({task})
+
+    def _greet(self, tunnel: Tunnel | None) -> None:
+        lines = [
+            f"RmiAgentMcpServer {version()} serves MCP at {self._address}{MCP}, for older clients "
+            f"at {self._address}{SSE}.",
+            f"Projects directory: {self._settings.projects_dir}",
+        ]
+        if self._auth is None:
+            lines.append(
+                "There are no tokens, so every program on this machine may run code here. "
+                "`rmi-agent-mcp-server token new NAME` makes one; start the server again then."
+            )
+        if tunnel is not None:
+            lines.append(client_configuration(tunnel.url))
+        print("\n".join(lines), file=sys.stderr, flush=True)
+
+
+class _NoMetrics:
+    def watch(self, registry):
+        pass
+
+    async def text(self):
+        return b""
+
+    def refused(self, reason):
+        pass
+
+
+class _Uvicorn(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are ours: its own way of ending knows nothing of programs."""
+        yield
+
+
+async def _until(stop: asyncio.Event, tunnel: Tunnel | None, listening: asyncio.Task[None]) -> None:
+    """Until we are to end, or cannot go on."""
+    waits: set[asyncio.Task[Any]] = {asyncio.create_task(stop.wait()), listening}
+    gone = asyncio.create_task(tunnel.ended()) if tunnel is not None else None
+    if gone is not None:
+        gone.add_done_callback(_tell_end)
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (*waits - {listening}, *([gone] if gone is not None else ())):
+            task.cancel()
+
+
+def _tell_end(gone: asyncio.Task[str]) -> None:
+    if not gone.cancelled():
+        _log.error("The tunnel has ended: %s The server goes on without it.", gone.result())
+
+
+def _check_open(http: HttpSettings, tunnel: bool) -> None:
+    """Refuse to serve anybody but this machine without tokens."""
+    if tunnel:
+        why = "A tunnel would let the whole internet run code here, because there are no tokens."
+    elif http.allowed_hosts:
+        why = "RMI_ALLOWED_HOSTS lets others reach this server, and there are no tokens."
+    elif not _is_loopback(http.host):
+        why = f"RMI_HOST is {http.host!r}, where others can reach it, and there are no tokens."
+    else:
+        return
+    raise CannotServe(
+        f"{why} Make one with `rmi-agent-mcp-server token new NAME`, or set RMI_TOKENS."
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether only programs of this machine can reach it."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return False
+    return all(ip_address(str(each[4][0]).partition("%")[0]).is_loopback for each in found)
+
+
+def _no_port(http: HttpSettings, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"Port {http.port} of {http.host} is taken, perhaps by a server that runs already. "
+            "End that one, or set RMI_PORT."
+        )
+    why = error.strerror or str(error)
+    return f"Port {http.port} of {http.host} cannot be had: {why}. Set RMI_HOST or RMI_PORT."
+
+
+def _for_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
