@@ -93,6 +93,8 @@ class Registry:
         # Those that waited end as runs that never began.
         if left := [run.done for _, run in self._history.values() if not run.done.done()]:
             await asyncio.wait(left, timeout=_LAST_MOMENT)
+        # Watchers of one that has just ended are told in the loop's next turn.
+        await asyncio.sleep(0)
         self._archive.close()
 
     def prepare(self) -> None:

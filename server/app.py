@@ -35,6 +35,10 @@ directory. Code in a kernel is limited by the isolation level shown; at level `n
 anything your account can. The isolation level here is `none`."""
 
 
+#: Levels of lists and objects in an argument.
+_MOST_DEPTH = 50
+
+
 class OneSentence(Middleware):
     """Wrong arguments become one sentence instead of a validation report."""
 
@@ -53,8 +57,9 @@ class OneSentence(Middleware):
             raise
 
 
-def _trouble(value: Any) -> str:
-    """What is wrong with a value that JSON cannot hold, though some clients send it; or ""."""
+def _trouble(value: Any, depth: int = 0) -> str:
+    """What is wrong with a value that JSON cannot hold, though some clients send it, or that no
+    library would walk through; or ""."""
     if isinstance(value, float) and not math.isfinite(value):
         return f"must be a finite number; it is {value}"
     if isinstance(value, str) and not value.isascii():
@@ -62,8 +67,11 @@ def _trouble(value: Any) -> str:
             value.encode()
         except UnicodeEncodeError:
             return "has characters that UTF-8 cannot hold"
-    if isinstance(value, list):
-        return next(filter(None, map(_trouble, value)), "")
+    if isinstance(value, list | dict):
+        if depth == _MOST_DEPTH:
+            return f"is nested more than {_MOST_DEPTH} levels deep"
+        parts = value if isinstance(value, list) else [*value, *value.values()]
+        return next(filter(None, (_trouble(part, depth + 1) for part in parts)), "")
     return ""
 
 

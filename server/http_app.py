@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.gate import Gate
 from server.http_settings import HttpSettings
-from server.rates import Rates
+from server.rates import Allowance, Rates
 
 MCP, SSE, MESSAGES = "/mcp", "/sse", "/messages"
 
@@ -22,15 +22,13 @@ def build_app(
     server: FastMCP[Any],
     settings: HttpSettings,
     hosts: Sequence[str],
-    origins: Sequence[str],
     refused: Callable[[str], None],
 ) -> Gate:
     """The application over `server`, whose authentication and further routes it takes over.
 
-    `hosts` and `origins` are the server's own, beside those of the settings. For `refused` see
-    `Gate`.
+    `hosts` are names of the server beside those of the settings. For `refused` see `Gate`.
     """
-    limits = [Middleware(Rates, calls=settings.token_calls)]
+    limits = [Middleware(Rates, allowance=Allowance(settings.token_calls))]
     options: dict[str, Any] = {"middleware": limits, "host_origin_protection": False}
     streamable = server.http_app(MCP, **options)
     sse = server.http_app(SSE, transport="sse", **options)
@@ -54,7 +52,7 @@ def build_app(
     app = HostOriginGuardMiddleware(
         app,
         allowed_hosts=[*settings.allowed_hosts, *hosts],
-        allowed_origins=[*settings.allowed_origins, *origins],
+        allowed_origins=settings.allowed_origins,
         mode="strict",
     )
-    return Gate(app, refused)
+    return Gate(app, refused, tokens=settings.oauth is None)

@@ -15,26 +15,30 @@ from typing import Any
 
 import uvicorn
 from fastmcp.server.auth import AuthProvider
-from fastmcp.server.middleware import Middleware
 
 from kernels.local import LocalBackend
 from kernels.registry import Registry
+from kernels.watch import Watcher
+from server import logs
 from server.app import build_server, limits_of, version, warm_up
+from server.audit import AuditError, audit_of
 from server.authentication import provider
 from server.connections import PatientProtocol, listen
 from server.doors import Doors
 from server.gate import Gate
 from server.http_app import MCP, SSE, build_app
 from server.http_settings import HttpSettings
+from server.metrics import Metrics
 from server.operation import Operation
 from server.settings import Settings
 from server.tokens import Tokens
+from server.tracing import Tracing
 from server.tunnel import Tunnel, client_configuration, open_tunnel
 
 #: Seconds that calls have to end by themselves when the server ends, and then with their programs
 #: interrupted; between interrupt and kill; for the answers to be sent. With what the kernels need
 #: it must be less than 5 in all.
-_PATIENCE, _INTERRUPTED, _GRACE, _SENDING = 0.8, 1.5, 0.5, 1
+_PATIENCE, _INTERRUPTED, _GRACE, _SENDING = 0.8, 1.2, 0.5, 1
 #: Seconds between two requests of a connection; more than proxies keep one open unused.
 _KEEP_ALIVE = 65
 _LAST_WORDS = 0.2
@@ -57,35 +61,42 @@ class HttpServer:
             self._auth = provider(tokens, http.oauth, settings.state_dir / "oauth")
         else:
             _check_open(http, tunnel)
+        logs.set_up(settings.log_level or "info")
         try:
             self._listener = listen(http.host, http.port)
         except OSError as error:
             raise CannotServe(_no_port(http, error)) from None
         self._port: int = self._listener.getsockname()[1]
         self._address = f"http://{_for_url(http.host)}:{self._port}"
+        try:
+            self._audits = audit_of(settings, self._port)
+        except AuditError as error:
+            self._listener.close()
+            raise CannotServe(str(error)) from None
 
     async def serve(self, backend: LocalBackend, stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then end within five seconds. Raises `TunnelError`."""
-        metrics: Any = _NoMetrics()
+        metrics, doors = Metrics(), Doors()
+        watchers: list[Watcher] = [metrics, Tracing(self._settings.projects_dir), *self._audits]
         limits = limits_of(self._settings, self._http.token_sessions, self._http.token_runs)
-        async with Registry(backend, limits) as registry:
+        async with Registry(backend, limits, watchers) as registry:
             registry.prepare()
             metrics.watch(registry)
-            doors = Doors()
-            middleware: list[Middleware] = [doors]
+            middleware = [*self._audits, metrics, doors]
             server = build_server(self._settings, registry, self._auth, middleware)
 
-            def ready() -> str:
+            def state() -> str:
                 if stop.is_set():
                     return "ending"
-                return "" if registry.is_ready else "starting"
+                return "ready" if registry.is_ready else "starting"
 
-            Operation(version(), ready, metrics.text).add_to(server)
+            Operation(version(), state, metrics.text).add_to(server)
             await warm_up(server)
             gc.freeze()
             gc.enable()
-            async with self._tunnel() as tunnel:
-                gate = build_app(server, self._http, *self._names(tunnel), metrics.refused)
+            async with self._tunnel(stop) as tunnel:
+                hosts = [tunnel.host] if tunnel is not None else []
+                gate = build_app(server, self._http, hosts, metrics.refused)
                 async with self._listening(gate) as listening:
                     self._greet(tunnel)
                     await _until(stop, tunnel, listening)
@@ -96,21 +107,27 @@ class HttpServer:
                     # Answers over SSE pass through several tasks, and clients ask a last thing.
                     await asyncio.sleep(_LAST_WORDS)
                     gate.close()
+        for audit in self._audits:
+            audit.close()
 
     @contextlib.asynccontextmanager
-    async def _tunnel(self) -> AsyncIterator[Tunnel | None]:
+    async def _tunnel(self, stop: asyncio.Event) -> AsyncIterator[Tunnel | None]:
+        """The tunnel, if there is to be one; opening it takes its time, and `stop` ends that."""
         if not self._with_tunnel:
             yield None
             return
-        async with open_tunnel(self._port) as tunnel:
-            yield tunnel
-
-    def _names(self, tunnel: Tunnel | None) -> tuple[list[str], list[str]]:
-        """The names under which clients may reach us, and the origins of our own pages."""
-        hosts = [tunnel.host] if tunnel is not None else []
-        origins = [f"http://{name}:{self._port}" for name in ("127.0.0.1", "localhost", "[::1]")]
-        names = [*hosts, *self._http.allowed_hosts]
-        return hosts, [self._address, *origins, *(f"https://{name}" for name in names)]
+        async with contextlib.AsyncExitStack() as stack:
+            tunnel = open_tunnel(self._port, host=self._http.host)
+            opening = asyncio.create_task(stack.enter_async_context(tunnel))
+            stopping = asyncio.create_task(stop.wait())
+            await asyncio.wait({opening, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            if opening.done():
+                yield opening.result()
+            else:
+                opening.cancel()
+                await asyncio.wait({opening})
+                yield None
 
     @contextlib.asynccontextmanager
     async def _listening(self, gate: Gate) -> AsyncIterator[asyncio.Task[None]]:
@@ -149,17 +166,6 @@ class HttpServer:
         if tunnel is not None:
             lines.append(client_configuration(tunnel.url))
         print("\n".join(lines), file=sys.stderr, flush=True)
-
-
-class _NoMetrics:
-    def watch(self, registry):
-        pass
-
-    async def text(self):
-        return b""
-
-    def refused(self, reason):
-        pass
 
 
 class _Uvicorn(uvicorn.Server):

@@ -22,6 +22,7 @@ class Journal:
     def __init__(self, path: Path, large: int = LARGE) -> None:
         self._path, self._large = path, large
         self._file: int | None = None
+        self._identity = (0, 0)
         self._torn = False
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._open()
@@ -29,7 +30,9 @@ class Journal:
     def write(self, line: bytes) -> None:
         """Add a line, which has no end of line yet, in one piece. After an `OSError` the next one
         may succeed."""
-        if self._file is None or self._is_moved():
+        if self._file is None:
+            self._open()
+        if self._must_change():
             self._open()
         assert self._file is not None
         # Something stands before it which found no room for all of it.
@@ -38,8 +41,6 @@ class Journal:
         self._torn = 0 < written < len(data)
         if written < len(data):
             raise OSError(f"only {written} of {len(data)} bytes found room")
-        if os.fstat(self._file).st_size >= self._large:
-            self._rotate()
 
     def close(self) -> None:
         """Close the file; a further `write` opens it again."""
@@ -52,37 +53,42 @@ class Journal:
         # A pipe that nobody reads would hold us.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
         file = os.open(self._path, flags | getattr(os, "O_CLOEXEC", 0), 0o600)
-        if not stat.S_ISREG(os.fstat(file).st_mode):
+        there = os.fstat(file)
+        if not stat.S_ISREG(there.st_mode):
             os.close(file)
             raise OSError("it is not a regular file")
-        self._file = file
+        self._file, self._identity = file, (there.st_dev, there.st_ino)
 
-    def _is_moved(self) -> bool:
-        """Whether another server has rotated the file, or somebody has taken it away."""
-        assert self._file is not None
+    def _must_change(self) -> bool:
+        """Whether there is, or is now to be, another file: this one was large and has been
+        rotated, here or by another server, or somebody has taken it away."""
         try:
-            there, ours = os.stat(self._path), os.fstat(self._file)
+            there = os.stat(self._path)
         except OSError:
             return True
-        return (there.st_ino, there.st_dev) != (ours.st_ino, ours.st_dev)
+        if (there.st_dev, there.st_ino) != self._identity:
+            return True
+        return there.st_size >= self._large and self._rotate()
 
-    def _rotate(self) -> None:
+    def _rotate(self) -> bool:
         assert self._file is not None
         if sys.platform == "win32":
             # A file that is open, perhaps by another server, cannot be moved.
             self.close()
             self._shift()
-            return
+            return True
         import fcntl
 
         try:
             # All who would rotate this file want this lock; who comes second finds it moved.
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            there = os.stat(self._path)
         except OSError:
-            return
-        if not self._is_moved():
+            return False
+        if (there.st_dev, there.st_ino) == self._identity:
             self._shift()
-        self.close()
+        # Opening another one closes this, and that gives the lock back.
+        return True
 
     def _shift(self) -> None:
         # What cannot be moved now is with the next line.

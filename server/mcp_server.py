@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from kernels.launching import LocalSpec, kernel_environment
 from kernels.local import LocalBackend
-from server.settings import SettingError, Settings, load
+from server.settings import Settings, load
+from server.values import SettingError
 
 if TYPE_CHECKING:
     import asyncio

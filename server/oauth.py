@@ -28,6 +28,11 @@ class OAuthSettings:
     #: Logins of GitHub; e-mail addresses or subjects otherwise.
     users: tuple[str, ...]  # RMI_OAUTH_USERS
 
+    @property
+    def host(self) -> str:
+        """The host name in `public_url`, by which clients and browsers call the server."""
+        return urlsplit(self.public_url).hostname or ""
+
 
 def oauth_settings(values: Mapping[str, str]) -> OAuthSettings | None:
     """The settings; None: OAuth is off. Raises `SettingError`."""
@@ -66,15 +71,18 @@ def _needed(values: Mapping[str, str], name: str, what: str) -> str:
 
 
 def _check_url(name: str, url: str) -> None:
+    # It takes a while to import, and is there already when a server starts.
+    from pydantic import AnyHttpUrl
+
+    if "@" in url.partition("?")[0]:
+        raise SettingError(f"{name} must have no user and password in it.")
     try:
         parts = urlsplit(url)
-        _ = parts.port
+        AnyHttpUrl(url)
     except ValueError:
         raise SettingError(f"{name} is {url!r}, which is no URL.") from None
-    if parts.username or parts.password:
-        raise SettingError(f"{name} must have no user and password in it.")
     known = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
-    if not known or not parts.hostname or parts.fragment:
+    if not known or not parts.hostname or "#" in url:
         raise SettingError(
             f"{name} is {url!r}; it must begin with https:// and a host name "
             "(http:// for this machine alone) and have no #."

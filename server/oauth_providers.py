@@ -47,8 +47,8 @@ class _ForUsers(OAuthProxy):
     async def verify_token(self, token: str) -> AccessToken | None:
         """Who a token is of; None when it is wrong, or its user is not listed.
 
-        The claims are `iss`, `sub` and, as far as the provider tells, `login`, `email` and `name`.
-        The provider's own token, with which more could be read there, is left out.
+        The claims are `iss`, `sub` and, as far as the provider vouches for them, `login` and
+        `email`. The provider's own token, with which more could be read there, is left out.
         """
         found = await super().verify_token(token)
         if found is None:
@@ -62,7 +62,7 @@ class _ForUsers(OAuthProxy):
             who = {name: claims.get(name) for name in ("sub", "login", "email")}
             logger.warning("a user whom RMI_OAUTH_USERS does not list", extra={"facts": who})
             return None
-        kept = ("iss", "sub", "login", "email", "name")
+        kept = ["iss", "sub", "login"] + ["email"] * _verified(claims)
         return AccessToken(
             token="",
             client_id=found.client_id,
@@ -92,7 +92,7 @@ class _OIDC(_ForUsers, OIDCProxy):
             return OIDCConfiguration.model_validate(response.json())
         except httpx2.HTTPStatusError as error:
             reason = f"it answers {error.response.status_code}"
-        except httpx2.HTTPError as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             reason = str(error).rstrip(".") or type(error).__name__
         except ValueError:
             reason = "it is no complete discovery document of OpenID Connect"
@@ -105,11 +105,12 @@ def admitted(settings: OAuthSettings, claims: dict[str, Any]) -> bool:
         return _folded(claims.get("login")) in map(_folded, settings.users)
     if claims.get("sub") in settings.users:
         return True
-    # An address that the provider has not verified is whatever the user typed. Google has the
-    # claim as a word, too.
-    if claims.get("email_verified") not in (True, "true"):
-        return False
-    return _folded(claims.get("email")) in map(_folded, settings.users)
+    return _verified(claims) and _folded(claims.get("email")) in map(_folded, settings.users)
+
+
+def _verified(claims: dict[str, Any]) -> bool:
+    """Whether the e-mail address is not just what the user typed. Google says it as a word, too."""
+    return claims.get("email_verified") in (True, "true")
 
 
 def _folded(name: object) -> str | None:

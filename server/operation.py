@@ -10,17 +10,18 @@ from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-CONTENT_TYPE = "text/plain"
+from server.metrics import CONTENT_TYPE
+from server.refusals import CHALLENGE, refuse
 
 
 class Operation:
-    """The pages. `version`: the server's; `ready`: why it is not, or ""; `metrics`: its figures,
-    in Prometheus' format."""
+    """The pages. `version`: the server's; `state`: says "ready", or what it is instead; `metrics`:
+    its figures, in Prometheus' format."""
 
     def __init__(
-        self, version: str, ready: Callable[[], str], metrics: Callable[[], Awaitable[bytes]]
+        self, version: str, state: Callable[[], str], metrics: Callable[[], Awaitable[bytes]]
     ) -> None:
-        self._version, self._ready, self._metrics = version, ready, metrics
+        self._version, self._state, self._metrics = version, state, metrics
 
     def add_to(self, server: FastMCP[Any]) -> None:
         """Have `server`'s HTTP application answer them."""
@@ -34,14 +35,14 @@ class Operation:
 
     async def ready(self, _: Request) -> Response:
         """Whether a run would begin at once. Anyone may know."""
-        if why := self._ready():
-            return JSONResponse({"status": why}, 503, {"retry-after": "1"})
-        return JSONResponse({"status": "ready"})
+        if (state := self._state()) == "ready":
+            return JSONResponse({"status": state})
+        return JSONResponse({"status": state}, 503, {"retry-after": "1"})
 
     async def metrics(self, request: Request) -> Response:
         """The figures, for whoever has a token where there are any."""
         # FastMCP guards the routes of MCP alone; it has looked at the token all the same.
         if self._guarded and not isinstance(request.scope.get("user"), AuthenticatedUser):
             words = "The figures need a token: send `Authorization: Bearer TOKEN`."
-            return JSONResponse({"error": words}, 401, {"www-authenticate": "Bearer"})
+            return refuse(401, words, CHALLENGE)
         return Response(await self._metrics(), media_type=CONTENT_TYPE)

@@ -7,40 +7,25 @@ import time
 from collections.abc import Callable
 
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from server.refusals import refuse
 
 #: Seconds' worth of calls that may come at once.
 _BURST = 10.0
 
 
-class Rates:
-    """Answers 429 to a token that sends more than `calls` requests a minute; a tenth of a minute's
-    more may come at once. Stands behind the authentication, which says whose request it is."""
+class Allowance:
+    """What each caller may still do: `calls` a minute, ten seconds' worth of them at once."""
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        calls: int,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._app, self._clock = app, clock
+    def __init__(self, calls: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.calls, self._clock = calls, clock
         self._rate = calls / 60
         self._most = max(1.0, self._rate * _BURST)
-        #: Of each token, how many calls it has left, and when that was so.
+        #: How many calls each has left, and when that was so.
         self._left: dict[str, tuple[float, float]] = {}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        user = scope.get("user")
-        if scope["type"] == "http" and scope["method"] == "POST":
-            if isinstance(user, AuthenticatedUser) and (wait := self._take(_who(user))):
-                words = f"Too many calls: at most {self._rate * 60:.0f} a minute. Wait {wait} s."
-                response = JSONResponse({"error": words}, 429, {"retry-after": str(wait)})
-                await response(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
-
-    def _take(self, who: str) -> int:
+    def take(self, who: str) -> int:
         """Take one call; 0, or the seconds until there is one."""
         now = self._clock()
         left, since = self._left.get(who, (self._most, now))
@@ -49,6 +34,23 @@ class Rates:
             return max(1, math.ceil((1 - left) / self._rate))
         self._left[who] = left - 1, now
         return 0
+
+
+class Rates:
+    """Answers 429 to a token that sends more than its allowance. Stands behind the authentication,
+    which says whose request it is."""
+
+    def __init__(self, app: ASGIApp, allowance: Allowance) -> None:
+        self._app, self._allowance = app, allowance
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        user = scope.get("user")
+        if scope["type"] == "http" and scope["method"] == "POST":
+            if isinstance(user, AuthenticatedUser) and (wait := self._allowance.take(_who(user))):
+                words = f"Too many calls: at most {self._allowance.calls} a minute. Wait {wait} s."
+                await refuse(429, words, {"retry-after": str(wait)})(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
 def _who(user: AuthenticatedUser) -> str:

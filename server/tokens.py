@@ -73,8 +73,13 @@ class Tokens:
         self._warned: set[str] = set()
 
     def __bool__(self) -> bool:
-        """Whether anybody has a token."""
-        return bool(self._fixed) or any(True for _ in self._stored())
+        """Whether only tokens let in: there are some, or files that were meant to be some."""
+        if self._fixed or self._trouble():
+            return True
+        try:
+            return any(name.endswith(_SUFFIX) for name in os.listdir(self._directory))
+        except FileNotFoundError:
+            return False
 
     def new(self, name: str) -> str:
         """A new token, which is to be shown once. Raises `TokenError`."""
@@ -192,8 +197,8 @@ class Tokens:
             return None
         if _exposed(status):
             self._warn(
-                f"{entry.path!r} is ignored: others than you may read or change it. Revoke the token "
-                "and make a new one."
+                f"{entry.path!r} is ignored: others than you may read or change it. Revoke the "
+                "token and make a new one."
             )
             return None
         try:
@@ -209,8 +214,8 @@ class Tokens:
         # It may be on its way: it is read again until it has had the time.
         if status.st_mtime_ns < time.time_ns() - _RECENT:
             self._warn(
-                f"{entry.path!r} is ignored: it cannot be read as a token. Revoke it and make a new "
-                "one."
+                f"{entry.path!r} is ignored: it cannot be read as a token. Revoke it and make a "
+                "new one."
             )
         return None
 

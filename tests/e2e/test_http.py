@@ -254,9 +254,13 @@ class TestTheEnd:
     async def test_what_is_nearly_done_is_not_disturbed(self, own: HttpProcess) -> None:
         async with own.client("newer") as client:
             await client.list_tools()  # which it would do after its first call
-            code = "import time\nprint('it runs', flush=True)\ntime.sleep(1.3)\nprint('done')"
+            code = (
+                "import os, time\nprint('it runs', flush=True)\n"
+                "while not os.path.exists('go'): time.sleep(0.01)\nprint('done')"
+            )
             call = await start(client, code)
             own.process.send_signal(signal.SIGTERM)
+            (own.projects / "go").touch()
             result = await call
             assert not result.is_error
             assert "done" in text(result)

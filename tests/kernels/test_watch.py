@@ -163,6 +163,14 @@ class TestRuns:
             await until(lambda: runs[0].began and runs[1].began)
         assert sorted(notes.ended) == sorted(("me", run.id, Status.INTERRUPTED) for run in runs)
 
+    @pytest.mark.parametrize("count", range(1, 12))
+    async def test_so_have_those_that_were_asked_for_in_the_last_moment(
+        self, count: int, backend: FakeBackend, notes: Notes
+    ) -> None:
+        async with Registry(backend, Limits(sessions=2), [notes]) as registry:
+            runs = [submit(registry, session=name) for _ in range(count) for name in "ab"]
+        assert sorted(each[1] for each in notes.ended) == sorted(run.id for run in runs)
+
     async def test_one_that_waits_for_its_kernel_when_the_server_ends(
         self, backend: FakeBackend, notes: Notes
     ) -> None:

@@ -127,9 +127,9 @@ class Api(BaseHTTPRequestHandler):
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
         if found:
             note("asked")
+        self.wfile.write(body)
 
     def resource(self) -> dict[str, object]:
         return {
@@ -156,12 +156,13 @@ class Api(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    allow_reuse_address = False
     daemon_threads = True
 
     def server_bind(self) -> None:
-        # Without the look-up of this machine's name that HTTPServer does.
-        socket.socket.bind(self.socket, self.server_address)
+        # As Go does: a port is free although connections to it have just ended. And without the
+        # look-up of this machine's name that HTTPServer does.
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(self.server_address)
 
 
 def serve() -> None:

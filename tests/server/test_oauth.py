@@ -65,6 +65,7 @@ def test_every_setting() -> None:
     )
     found = oauth_settings({**GOOD, "RMI_PUBLIC_URL": "https://mcp.example.com:8443/"})
     assert found is not None and found.public_url == "https://mcp.example.com:8443"
+    assert found.host == "mcp.example.com"
 
 
 def test_the_secret_is_not_shown() -> None:
@@ -88,8 +89,12 @@ def test_the_secret_is_not_shown() -> None:
         (GOOD, "RMI_PUBLIC_URL", "https://mcp.example.com#x"),
         (GOOD, "RMI_PUBLIC_URL", "https://mcp.example.com:port"),
         (GOOD, "RMI_PUBLIC_URL", "https://a:the-secret@mcp.example.com"),
+        (GOOD, "RMI_PUBLIC_URL", "https://a:the-secret@mcp.example.com:99999"),
         (GOOD, "RMI_PUBLIC_URL", "https://"),
         (GOOD, "RMI_PUBLIC_URL", "https://[::1"),
+        (GOOD, "RMI_PUBLIC_URL", "https://a.1"),
+        (GOOD, "RMI_PUBLIC_URL", "https://%zz"),
+        (GOOD, "RMI_PUBLIC_URL", "https://host:99999"),
         (GOOD, "RMI_OAUTH_URL", "https://id.example.com"),
         (GOOD, "RMI_OAUTH_USERS", ""),
         (GOOD, "RMI_OAUTH_USERS", " , "),
@@ -158,9 +163,9 @@ class Provider:
     #: Seconds for which its ID tokens hold.
     lifetime: int = 300
     key: RSAKey = field(default_factory=lambda: RSAKey.generate_key(2048, {"kid": "one"}))
-    issuer: str = ""
     codes: dict[str, dict[str, str]] = field(default_factory=dict)
     scopes: set[str] = field(default_factory=lambda: {"openid", "email"})
+    issued: list[str] = field(default_factory=list)
     refreshed: int = 0
 
     def app(self) -> Starlette:
@@ -176,7 +181,7 @@ class Provider:
     async def discovery(self, request: Request) -> Response:
         return JSONResponse(
             {
-                "issuer": self.issuer or self.url,
+                "issuer": self.url,
                 "authorization_endpoint": f"{self.url}/authorize",
                 "token_endpoint": f"{self.url}/token",
                 "jwks_uri": f"{self.url}/jwks",
@@ -214,10 +219,11 @@ class Provider:
             )
         now = int(time.time())
         claims = {"iss": self.url, "aud": "the-id", "iat": now, "exp": now + self.lifetime}
+        self.issued.append(secrets.token_urlsafe())
         identity = jwt.encode({"alg": "RS256", "kid": "one"}, claims | self.user, self.key)
         return JSONResponse(
             {
-                "access_token": secrets.token_urlsafe(),
+                "access_token": self.issued[-1],
                 "id_token": identity,
                 "refresh_token": "again",
                 "token_type": "Bearer",
@@ -346,7 +352,7 @@ async def test_a_listed_user_comes_in(site: Site, identity: Provider) -> None:
     token = (await log_in(site))["access_token"]
     who, known = await call(f"{site.url}/mcp", token)
     assert who == f"{identity.url}|u-1"
-    assert token not in known and "id_token" not in known
+    assert token not in known and identity.issued[-1] not in known and "Alice" not in known
     assert f"'iss': '{identity.url}'" in known and "'sub': 'u-1'" in known
     assert (await call(f"{site.url}/sse", token))[0] == who
     assert (await call(f"{site.url}/mcp", token, "legacy"))[0] == who
@@ -379,6 +385,16 @@ async def test_nobody_else_does(
         assert facts and facts[0]["sub"] == user["sub"]
 
 
+@pytest.mark.parametrize(
+    "claims", [{"aud": "another-id"}, {"iss": "https://id.example.com"}, {"exp": 1_700_000_000}]
+)
+async def test_an_id_token_for_others_or_of_others(
+    site: Site, identity: Provider, claims: dict[str, Any]
+) -> None:
+    identity.user = ALICE | claims
+    assert await status(site, (await log_in(site))["access_token"]) == 401
+
+
 async def test_a_token_works_beside_it(site: Site) -> None:
     token = site.tokens.new("alice")
     assert (await call(f"{site.url}/mcp", token))[0] == "alice"
@@ -394,7 +410,7 @@ async def test_the_names_of_tokens_and_logins_do_not_meet(site: Site, identity: 
     assert (await call(f"{site.url}/mcp", token))[0] == "u-1"
     assert (await call(f"{site.url}/mcp", login))[0] == f"{identity.url}|u-1"
     async with Client(f"{site.url}/mcp", auth=login, mode="legacy") as client:
-        session = client.transport.get_session_id()  # type: ignore[attr-defined]
+        session = client.transport.get_session_id()
         async with httpx2.AsyncClient() as http:
             headers = {"authorization": f"Bearer {token}", "mcp-session-id": session}
             assert (await http.delete(f"{site.url}/mcp", headers=headers)).status_code == 404
@@ -589,5 +605,5 @@ async def test_what_the_known_providers_say(
         else:
             who, known = await call(f"{url}/mcp", token)
             assert who == expected
-            assert "bio" not in known and "typed@example.com" in known or name == "google"
+            assert "bio" not in known and "typed@example.com" not in known
     await upstream._token_validator._http_client.aclose()

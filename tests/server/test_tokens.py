@@ -11,6 +11,7 @@ import re
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -125,10 +126,26 @@ def test_another_process_is_seen_at_once(tokens: Tokens, directory: Path) -> Non
     assert not server
 
 
-def test_a_name_that_changes_hands_at_once(tokens: Tokens, directory: Path) -> None:
-    """The new file may have the old one's inode, size and time stamp."""
+def test_a_file_that_changes_is_read_again(tokens: Tokens, directory: Path) -> None:
+    """Whether its time stamp shows it, or the change came too soon for that."""
+    first, second = tokens.new("alice"), tokens.new("bob")
+    alice, bob = directory / "alice.json", directory / "bob.json"
     server = Tokens(directory)
-    for _ in range(200):
+    contents = alice.read_text(), bob.read_text()
+    long_ago, now = 1_700_000_000 * 10**9, time.time_ns()
+    for before, after in ((long_ago, long_ago + 1), (now, now)):
+        alice.write_text(contents[0])
+        os.utime(alice, ns=(before, before))
+        bob.unlink(missing_ok=True)
+        assert (server.owner(first), server.owner(second)) == ("alice", None)
+        alice.write_text(contents[1])
+        os.utime(alice, ns=(after, after))
+        assert (server.owner(first), server.owner(second)) == (None, "alice")
+
+
+def test_a_name_that_changes_hands_at_once(tokens: Tokens, directory: Path) -> None:
+    server = Tokens(directory)
+    for _ in range(100):
         old = tokens.new("alice")
         assert server.owner(old) == "alice"
         tokens.revoke("alice")
@@ -229,6 +246,8 @@ def test_a_file_that_others_reach_is_ignored(
     tokens: Tokens, directory: Path, mode: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     token = tokens.new("alice")
+    age(directory)
+    assert tokens.owner(token) == "alice"
     (directory / "alice.json").chmod(mode)
     assert tokens.owner(token) is None
     assert tokens.owner(token) is None
@@ -246,7 +265,6 @@ def test_a_folder_that_others_reach_is_refused(
     token = tokens.new("alice")
     directory.chmod(mode)
     assert tokens.owner(token) is None
-    assert not tokens
     for ask in (tokens.list, lambda: tokens.new("bob")):
         with pytest.raises(TokenError, match="chmod 700"):
             ask()
@@ -254,6 +272,21 @@ def test_a_folder_that_others_reach_is_refused(
     tokens.revoke("alice")
     directory.chmod(0o700)
     assert tokens.owner(token) is None
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX modes")
+def test_what_cannot_be_trusted_does_not_open_the_server(tokens: Tokens, directory: Path) -> None:
+    """Who has made a token does not want to do without, whatever has become of it."""
+    tokens.new("alice")
+    (directory / "alice.json").chmod(0o644)
+    assert tokens and tokens.list() == []
+    (directory / "alice.json").write_text("")
+    assert tokens and tokens.list() == []
+    directory.chmod(0o755)
+    assert tokens
+    tokens.revoke("alice")
+    directory.chmod(0o700)
+    assert not tokens
 
 
 def test_a_folder_that_cannot_be_had(tmp_path: Path) -> None:

@@ -213,7 +213,8 @@ async def test_the_tunnel_of_another_agent_is_not_taken_for_ours(install: Instal
         ours = install("mistaken", script=f'export FAKE_NGROK_API={api}; exec {{}} "$@"')
         message = await refusal(ours, timeout=3)
     assert message == (
-        f"ngrok opened no tunnel within 3 s; for port {PORT} its local API at {api} does not list {URL}."
+        f"ngrok opened no tunnel within 3 s; for port {PORT} its local API at {api} does not list "
+        f"{URL}."
     )
     assert not alive(ours.pid)
 
