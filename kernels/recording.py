@@ -61,6 +61,7 @@ class Recording:
         self._blobs: list[Blob] = []
         self._pending: list[str] = []
         self._pending_size = 0
+        self._stored = 0
         self._outputs: list[Output | _StoredText] = []
         self._source: Text | _StoredText | None = None
         self._floor = Mark(0, 0), 0, 0
@@ -73,6 +74,11 @@ class Recording:
         return self.length + len(self.places)
 
     # -- while the run goes on
+
+    @property
+    def size(self) -> int:
+        """Bytes of text that have been written, also what was cleared since."""
+        return self._stored + len("".join(self._pending).encode())
 
     def write(self, stream: StreamName, text: str) -> None:
         """Add text that does not change any more."""
@@ -140,7 +146,8 @@ class Recording:
         text = "".join(self._pending)
         if not text:
             return
-        blob = self._store.add(text.encode())
+        data = text.encode()
+        blob = self._store.add(data)
         if blob is None:
             # What is pending stays, as the last that there is.
             self.trouble = self._store.trouble
@@ -148,6 +155,7 @@ class Recording:
             return
         self._starts.append(self.length - len(text))
         self._blobs.append(blob)
+        self._stored += len(data)
         self._pending, self._pending_size = [], 0
 
     # -- afterwards

@@ -95,7 +95,7 @@ class HttpServer:
             gc.freeze()
             gc.enable()
             async with self._tunnel(stop) as tunnel:
-                hosts = [tunnel.host] if tunnel is not None else []
+                hosts = [each.host for each in (tunnel, self._http.oauth) if each is not None]
                 gate = build_app(server, self._http, hosts, metrics.refused)
                 async with self._listening(gate) as listening:
                     self._greet(tunnel)

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from server.oauth import OAuthSettings, oauth_settings
@@ -15,7 +16,7 @@ from server.values import SettingError, count, read, text, words
 #: As of the tokens that this server makes.
 TOKEN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LEAST_TOKEN = 32
-_HOST = re.compile(r"(?:\*\.)?[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
+_HOST = re.compile(r"[A-Za-z0-9._-]+")
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,22 @@ def load(environ: Mapping[str, str] = os.environ) -> HttpSettings:
 
 def _host(values: Mapping[str, str]) -> str:
     host = text(values, "RMI_HOST") or "127.0.0.1"
-    if not _HOST.fullmatch(host):
+    if not _is_host(host):
         raise SettingError(
             f"RMI_HOST is {host!r}; it must be the name or address of a network interface of this "
             "machine, as 127.0.0.1 or 0.0.0.0."
         )
     return host
+
+
+def _is_host(name: str) -> bool:
+    if ":" not in name:
+        return _HOST.fullmatch(name) is not None
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _tokens(values: Mapping[str, str]) -> dict[str, str]:
@@ -85,7 +96,7 @@ def _tokens(values: Mapping[str, str]) -> dict[str, str]:
 
 
 def _allowed_host(name: str) -> str:
-    if not _HOST.fullmatch(name):
+    if not _is_host(name.removeprefix("*.")):
         raise SettingError(
             f"RMI_ALLOWED_HOSTS has {name!r}; give host names alone, as example.ngrok.app, without "
             "a scheme, port or path."

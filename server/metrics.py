@@ -22,14 +22,12 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from kernels.errors import OutputGone
 from kernels.memory import own, resident
 from kernels.registry import Registry
 from kernels.result import Status
 from kernels.session import SessionState
 
 if TYPE_CHECKING:
-    from kernels.recording import Reading
     from kernels.run import Run
     from kernels.steps import Work
     from kernels.watch import Kind
@@ -41,9 +39,6 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 _RUN = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
 _START = (0.001, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 60)
 _REASONS = ("authentication", "rate", "host", "size")
-#: Characters of a text that are measured at once, without a thread.
-_SMALL = 32 * 1024
-_PIECE = 1024 * 1024
 
 
 class Metrics(Middleware):
@@ -137,14 +132,7 @@ class Metrics(Middleware):
         self._runs.labels(str(run.status)).inc()
         if run.began is not None and run.summary is not None:
             self._durations.observe(run.summary.duration)
-        reading = run.recording.reading()
-        if reading.length <= _SMALL:
-            self._output.inc(_bytes(reading))
-        else:
-            asyncio.get_running_loop().run_in_executor(None, self._count_large, reading)
-
-    def _count_large(self, reading: Reading) -> None:
-        self._output.inc(_bytes(reading))
+        self._output.inc(run.recording.size)
 
     def kernel_started(self, kind: Kind, seconds: float) -> None:
         """Count it."""
@@ -184,19 +172,6 @@ def _outcome(result: Any) -> str:
     if isinstance(result, ToolResult):
         return "error" if result.is_error else "ok"
     return "task"
-
-
-def _bytes(reading: Reading) -> int:
-    """Bytes of a run's text."""
-    total = 0
-    try:
-        for start in range(0, reading.length, _PIECE):
-            text = reading.read(start, start + _PIECE)
-            total += len(text if text.isascii() else text.encode("utf-8", "surrogatepass"))
-    except OutputGone:
-        # Others needed its room. What was seen of it counts.
-        pass
-    return total
 
 
 def _measured(pids: Iterable[int | None]) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import os
 import re
 import subprocess
@@ -12,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from server import values
-from server.settings import SettingError, Settings, load
+from server import http_settings, values
+from server.http_settings import HttpSettings
+from server.settings import Settings, load
+from server.values import SettingError
 from tests.conftest import ROOT
 
 
@@ -44,7 +47,7 @@ def test_defaults(checkout: Path) -> None:
 
 
 def test_every_setting(tmp_path: Path, checkout: Path) -> None:
-    values = {
+    given = {
         "PYTHON_PROJECTS_DIR": str(tmp_path / "p"),
         "PYTHON_TIMEOUT": "1.5",
         "RMI_MAX_TIMEOUT": " 60 ",
@@ -57,7 +60,7 @@ def test_every_setting(tmp_path: Path, checkout: Path) -> None:
         "RMI_LOG_LEVEL": "debug",
         "RMI_AUDIT_LOG": "off",
     }
-    assert load(values) == Settings(
+    assert load(given) == Settings(
         projects_dir=(tmp_path / "p").resolve(),
         timeout=1.5,
         max_timeout=60,
@@ -70,7 +73,7 @@ def test_every_setting(tmp_path: Path, checkout: Path) -> None:
         log_level="debug",
         audit_log="off",
     )
-    assert load(dict.fromkeys(values, "")) == load({}), "empty is as if it were not there"
+    assert load(dict.fromkeys(given, "")) == load({}), "empty is as if it were not there"
 
 
 SECONDS = ["soon", "0", "-1", "nan", "inf", "1e400", "-inf", "30s", "1,5", "true", "1e9"]
@@ -101,9 +104,9 @@ def test_a_wrong_value_is_one_line_that_names_the_variable(name: str, value: str
 
 
 def test_a_default_above_the_most_names_both() -> None:
-    for values in ({"PYTHON_TIMEOUT": "4000"}, {"RMI_MAX_TIMEOUT": "20"}):
+    for given in ({"PYTHON_TIMEOUT": "4000"}, {"RMI_MAX_TIMEOUT": "20"}):
         with pytest.raises(SettingError, match=r"PYTHON_TIMEOUT is .*RMI_MAX_TIMEOUT"):
-            load(values)
+            load(given)
     assert load({"PYTHON_TIMEOUT": "4000", "RMI_MAX_TIMEOUT": "4000"}).timeout == 4000
 
 
@@ -174,17 +177,94 @@ def test_a_python_may_be_named_by_its_environment() -> None:
 
 
 def test_env_example_lists_every_setting_with_its_default() -> None:
-    """The variables that server/settings.py reads, no more and no fewer; and it changes nothing."""
-    tree = ast.parse((ROOT / "server" / "settings.py").read_text(encoding="utf-8"))
-    strings = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
-    read = {s for s in strings if isinstance(s, str) and re.fullmatch(r"(RMI|PYTHON)_[A-Z_]+", s)}
+    """The variables that the settings' modules read, no more and no fewer; it changes nothing."""
+    read = set()
+    for module in ("settings", "http_settings", "oauth"):
+        tree = ast.parse((ROOT / "server" / f"{module}.py").read_text(encoding="utf-8"))
+        constants = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+        read |= {
+            text
+            for text in constants
+            if isinstance(text, str) and re.fullmatch(r"(RMI|PYTHON)_[A-Z_]+", text)
+        }
     lines = (ROOT / ".env.example").read_text(encoding="utf-8").splitlines()
     listed = dict(line[1:].split("=", 1) for line in lines if re.match(r"#[A-Z_]+=", line))
     assert set(listed) == read
     assert all(line.startswith("#") for line in lines if line)
     defaults = {name: value for name, value in listed.items() if not value.startswith("/path")}
     assert load(defaults) == load({})
-    assert len(defaults) == len(listed) - 2
+    assert http_settings.load(defaults) == http_settings.load({})
+    assert len(defaults) == len(listed) - 3
+
+
+TOKEN = "x" * 32
+
+
+def test_http_settings() -> None:
+    assert http_settings.load({}) == HttpSettings(
+        host="127.0.0.1",
+        port=8000,
+        tokens={},
+        allowed_hosts=(),
+        allowed_origins=(),
+        token_calls=1200,
+        token_runs=16,
+        token_sessions=8,
+        oauth=None,
+    )
+    given = {
+        "RMI_HOST": "::1",
+        "RMI_PORT": "0",
+        "RMI_TOKENS": f" me:{TOKEN} ,,you.2:{TOKEN}:y",
+        "RMI_ALLOWED_HOSTS": "A.example, *.ngrok.app",
+        "RMI_ALLOWED_ORIGINS": "https://a.example,http://localhost:6274",
+        "RMI_TOKEN_CALLS": "1",
+        "RMI_TOKEN_RUNS": "2",
+        "RMI_TOKEN_SESSIONS": "3",
+    }
+    found = http_settings.load(given)
+    assert found == HttpSettings(
+        host="::1",
+        port=0,
+        tokens={
+            "me": hashlib.sha256(TOKEN.encode()).hexdigest(),
+            "you.2": hashlib.sha256(f"{TOKEN}:y".encode()).hexdigest(),
+        },
+        allowed_hosts=("a.example", "*.ngrok.app"),
+        allowed_origins=("https://a.example", "http://localhost:6274"),
+        token_calls=1,
+        token_runs=2,
+        token_sessions=3,
+        oauth=None,
+    )
+    assert "tokens" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("RMI_HOST", value) for value in ("http://x", "a b", "[::1]", "x/y", "1.2.3.4:80")),
+        *(("RMI_PORT", value) for value in ("x", "-1", "65536", "8000.0")),
+        *(("RMI_TOKENS", value) for value in ("me", f":{TOKEN}", f"a b:{TOKEN}", f"-a:{TOKEN}")),
+        *(("RMI_TOKENS", value) for value in ("me:short", f"me:{TOKEN}\x01", f"me:{TOKEN}é")),
+        ("RMI_TOKENS", f"me:{TOKEN},me:{TOKEN}"),
+        *(("RMI_ALLOWED_HOSTS", value) for value in ("https://x", "x:80", "x/y", "*", "a.*")),
+        *(("RMI_ALLOWED_ORIGINS", value) for value in ("x.example", "https://", "https://x/y")),
+        *(("RMI_ALLOWED_ORIGINS", value) for value in ("*", "null", "https://a@x", "http://x:y")),
+        *(("RMI_TOKEN_CALLS", value) for value in COUNTS if value != "10001"),
+        *(("RMI_TOKEN_RUNS", value) for value in COUNTS),
+        *(("RMI_TOKEN_SESSIONS", value) for value in COUNTS),
+    ],
+)
+def test_a_wrong_http_setting_is_one_line_without_any_token(name: str, value: str) -> None:
+    with pytest.raises(SettingError) as refusal:
+        http_settings.load({name: value})
+    sentence = str(refusal.value)
+    assert sentence.startswith(name)
+    assert sentence.endswith(".")
+    assert "\n" not in sentence
+    assert TOKEN not in sentence
+    assert "short" not in sentence
 
 
 @pytest.mark.parametrize(("name", "value"), [("RMI_GRACE", "soon"), ("RMI_PYTHON", "/no")])
