@@ -1,7 +1,7 @@
 """Where outputs of runs are kept whole: in memory while they are small, otherwise on disk.
 
-Bounded in each session and in all; what is oldest goes first. The files lie in a directory that
-its owner removes with the server.
+Bounded in each session and in all; what is oldest goes first, and of several owners' that of the
+one who has most. The files lie in a directory that is removed with the server.
 """
 
 from __future__ import annotations
@@ -46,12 +46,13 @@ class Archive:
         self._room = room or Room()
         self._stores: dict[Store, None] = {}
         self._sizes: Counter[Hashable] = Counter()
+        self._owners: Counter[str] = Counter()
         self._numbers = itertools.count(1)
         self._all = self._in_memory = 0
 
-    def open(self, session: Hashable) -> Store:
-        """A new store, the youngest of `session`."""
-        store = Store(self, session, self._directory / str(next(self._numbers)))
+    def open(self, session: Hashable, owner: str = "") -> Store:
+        """A new store, the youngest of `session`, which is `owner`'s."""
+        store = Store(self, session, owner, self._directory / str(next(self._numbers)))
         self._stores[store] = None
         return store
 
@@ -73,24 +74,35 @@ class Archive:
         def full_memory() -> bool:
             return self._in_memory + in_memory > room.memory
 
-        if full_session() or full() or full_memory():
+        if full_session() or full_memory():
             for old in list(self._stores):
                 if old.closed and (
-                    (full_session() and old.session == session)
-                    or full()
-                    or (full_memory() and old.in_memory)
+                    (full_session() and old.session == session) or (full_memory() and old.in_memory)
                 ):
                     old.drop()
+        while full() and (next_ := self._next_to_go()) is not None:
+            next_.drop()
         if full_session():
             return f"the outputs of a session may take {room.session >> 20} MB"
         return f"outputs may take {room.all >> 20} MB in all" if full() else ""
 
+    def _next_to_go(self) -> Store | None:
+        """The oldest of those that may go, of the owner who has most."""
+        oldest: dict[str, Store] = {}
+        for store in self._stores:
+            if store.closed:
+                oldest.setdefault(store.owner, store)
+        return max(oldest.values(), key=lambda each: self._owners[each.owner], default=None)
+
     def _count(self, store: Store, size: int, in_memory: int) -> None:
         self._sizes[store.session] += size
+        self._owners[store.owner] += size
         self._all += size
         self._in_memory += in_memory
         if not self._sizes[store.session]:
             del self._sizes[store.session]
+        if not self._owners[store.owner]:
+            del self._owners[store.owner]
 
     def _forget(self, store: Store) -> None:
         self._stores.pop(store, None)
@@ -99,8 +111,8 @@ class Archive:
 class Store:
     """The bytes of one run, written once and read at any place. Made by `Archive.open`."""
 
-    def __init__(self, archive: Archive, session: Hashable, path: Path) -> None:
-        self.session = session
+    def __init__(self, archive: Archive, session: Hashable, owner: str, path: Path) -> None:
+        self.session, self.owner = session, owner
         #: Whether it is written to no more, so that it may be dropped for a younger one.
         self.closed = False
         #: Why it takes no more, or "".

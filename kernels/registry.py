@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import re
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -65,6 +65,7 @@ class Registry:
         self._archive = Archive(backend.directory / "outputs")
         #: Every run with its owner, oldest first.
         self._history: dict[str, tuple[str, Run]] = {}
+        self._remembered: Counter[str] = Counter()
         self._ids = itertools.count(1)
         self._first: asyncio.Task[Kernel] | None = None
         self._culling: asyncio.Task[None] | None = None
@@ -160,6 +161,7 @@ class Registry:
             session = self._make(key, kernelspec)
         run = session.submit(str(next(self._ids)), work, timeout, restart)
         self._history[run.id] = owner, run
+        self._remembered[owner] += 1
         self._forget_old_runs()
         for watcher in self._watchers:
             watcher.run_queued(owner, run, work)
@@ -172,10 +174,16 @@ class Registry:
             watcher.run_ended(owner, run)
 
     def _forget_old_runs(self) -> None:
-        for run_id, (_, run) in list(self._history.items())[: len(self._history) - _RUNS]:
-            if run.done.done():
-                del self._history[run_id]
-                run.recording.drop()
+        """The oldest of the owner who has most of them."""
+        while len(self._history) > _RUNS:
+            ((most, _),) = self._remembered.most_common(1)
+            own = (run for owner, run in self._history.values() if owner == most)
+            old = next((run for run in own if run.done.done()), None)
+            if old is None:
+                return
+            del self._history[old.id]
+            self._remembered[most] -= 1
+            old.recording.drop()
 
     def _make(self, key: tuple[str, str], kernelspec: Kernelspec | None) -> Session:
         self._limits.check_session(key[0], len(self._sessions), self.sessions(key[0]))
@@ -185,6 +193,7 @@ class Registry:
             self._limits.policy,
             self._archive,
             kernelspec,
+            key[0],
         )
         if ended := self._ended.pop(key, None):
             session.announce(f"new session: the earlier one of this name {ended.how}", ended.lost)

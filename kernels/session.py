@@ -59,8 +59,9 @@ class Session:
         policy: Policy,
         archive: Archive,
         kernelspec: Kernelspec | None = None,
+        owner: str = "",
     ) -> None:
-        self.name = name
+        self.name, self.owner = name, owner
         #: What its kernels are; None: the server's usual ones.
         self.kernelspec = kernelspec
         self._archive = archive
@@ -143,7 +144,7 @@ class Session:
         """
         if self._closed:
             raise SessionError(f"Session {self.name!r} has just been closed. Run it again.")
-        recording = Recording(self._archive.open(self))
+        recording = Recording(self._archive.open(self, self.owner))
         run = Run(run_id, self, steps_of(work), timeout, recording)
         run.steps.queued(run_id)
         self.runs.append(run)

@@ -52,7 +52,13 @@ def build_app(
     app = HostOriginGuardMiddleware(
         app,
         allowed_hosts=[*settings.allowed_hosts, *hosts],
-        allowed_origins=settings.allowed_origins,
+        allowed_origins=[*settings.allowed_origins, *_own_origins(settings)],
         mode="strict",
     )
     return Gate(app, refused, tokens=settings.oauth is None)
+
+
+def _own_origins(settings: HttpSettings) -> list[str]:
+    """Those of the pages of an OAuth login, behind a proxy that does not say it was asked by
+    https."""
+    return [settings.oauth.public_url] if settings.oauth is not None else []

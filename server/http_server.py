@@ -31,7 +31,7 @@ from server.http_settings import HttpSettings
 from server.metrics import Metrics
 from server.operation import Operation
 from server.settings import Settings
-from server.tokens import Tokens
+from server.tokens import TokenError, Tokens
 from server.tracing import Tracing
 from server.tunnel import Tunnel, client_configuration, open_tunnel
 
@@ -57,6 +57,10 @@ class HttpServer:
         self._settings, self._http, self._with_tunnel = settings, http, tunnel
         tokens = Tokens(settings.state_dir / "tokens", http.tokens)
         self._auth: AuthProvider | None = None
+        try:
+            tokens.list()
+        except TokenError as error:
+            raise CannotServe(str(error)) from None
         if tokens or http.oauth is not None:
             self._auth = provider(tokens, http.oauth, settings.state_dir / "oauth")
         else:

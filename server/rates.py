@@ -13,6 +13,8 @@ from server.refusals import refuse
 
 #: Seconds' worth of calls that may come at once.
 _BURST = 10.0
+#: Where strangers leave something behind, by the standard for OAuth; and how often a minute.
+_REGISTER, _STRANGERS = "/register", 30
 
 
 class Allowance:
@@ -37,22 +39,29 @@ class Allowance:
 
 
 class Rates:
-    """Answers 429 to a token that sends more than its allowance. Stands behind the authentication,
-    which says whose request it is."""
+    """Answers 429 to a token that sends more than its allowance, and to strangers that register
+    clients by the dozen. Stands behind the authentication, which says whose request it is."""
 
     def __init__(self, app: ASGIApp, allowance: Allowance) -> None:
         self._app, self._allowance = app, allowance
+        self._strangers = Allowance(_STRANGERS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        user = scope.get("user")
         if scope["type"] == "http" and scope["method"] == "POST":
-            if isinstance(user, AuthenticatedUser) and (wait := self._allowance.take(_who(user))):
-                words = f"Too many calls: at most {self._allowance.calls} a minute. Wait {wait} s."
+            user, allowance = scope.get("user"), None
+            if isinstance(user, AuthenticatedUser):
+                allowance = self._allowance
+            elif scope["path"] == _REGISTER:
+                allowance = self._strangers
+            if allowance is not None and (wait := allowance.take(_who(user))):
+                words = f"Too many calls: at most {allowance.calls} a minute. Wait {wait} s."
                 await refuse(429, words, {"retry-after": str(wait)})(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
 
-def _who(user: AuthenticatedUser) -> str:
+def _who(user: object) -> str:
+    if not isinstance(user, AuthenticatedUser):
+        return ""
     token = user.access_token
     return f"{token.client_id}|{token.subject or ''}"

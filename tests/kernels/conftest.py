@@ -8,8 +8,8 @@ import pytest
 import pytest_asyncio
 
 from kernels.launching import LocalSpec, kernel_environment, server_python
-from kernels.local import LocalBackend
 from kernels.limits import Limits
+from kernels.local import LocalBackend
 from kernels.registry import Registry
 from kernels.turn import Policy
 

@@ -32,8 +32,8 @@ def make(folder: Path) -> Iterator[Make]:
         yield lambda room=None: stack.enter_context(contextlib.closing(Archive(folder, room)))
 
 
-def filled(archive: Archive, session: str, size: int, close: bool = True) -> Store:
-    store = archive.open(session)
+def filled(archive: Archive, session: str, size: int, close: bool = True, owner: str = "") -> Store:
+    store = archive.open(session, owner)
     assert store.add(b"x" * size)
     if close:
         store.close()
@@ -110,6 +110,12 @@ class TestRoom:
         archive = make(Room(all=30 * KILO))
         stores = [filled(archive, name, 10 * KILO) for name in "abcd"]
         assert gone(*stores) == [True, False, False, False]
+
+    def test_an_owner_with_little_loses_nothing_to_one_with_much(self, make: Make) -> None:
+        archive = make(Room(all=30 * KILO))
+        ann = filled(archive, "a", 10 * KILO, owner="ann")
+        bob = [filled(archive, name, 10 * KILO, owner="bob") for name in "bcd"]
+        assert gone(ann, *bob) == [False, True, False, False]
 
     def test_small_ones_are_bounded_too(self, make: Make, folder: Path) -> None:
         archive = make(Room(memory=10 * KILO))

@@ -14,8 +14,8 @@ from kernels.errors import KernelStartError
 from kernels.execution import CodeRequest
 from kernels.guest import ring
 from kernels.launching import LocalSpec, kernel_environment, server_python
-from kernels.local import LocalBackend
 from kernels.limits import Limits
+from kernels.local import LocalBackend
 from kernels.registry import Registry
 from kernels.result import Status
 from tests.conftest import alive, open_fds, text_of, until

@@ -11,18 +11,25 @@ from typing import Any
 
 import pytest
 
-from kernels.errors import RunNotFound, SessionError, SessionNotFound, TooManySessions
+from kernels.errors import (
+    RunNotFound,
+    SessionError,
+    SessionNotFound,
+    TooManyRuns,
+    TooManySessions,
+)
 from kernels.execution import CodeRequest
 from kernels.launching import LocalSpec, kernel_environment, server_python
+from kernels.limits import Limits
 from kernels.local import LocalBackend
 from kernels.outputs import Display
-from kernels.limits import Limits
 from kernels.registry import Registry
 from kernels.result import RunResult, State, Status
 from kernels.run import Run
 from kernels.session import SessionState
 from kernels.turn import Policy
 from tests.conftest import RunCode, alive, text_of, until
+from tests.kernels.fake_kernel import FakeBackend
 
 GONE = "session restarted: its variables are gone"
 KEPT = "the session's variables are kept"
@@ -171,6 +178,41 @@ class TestLimits:
             submit(registry, "1", "c")
         for run in runs:
             run.stop()
+
+    async def test_an_owner_has_limits_of_its_own(self, projects: Path) -> None:
+        """They do not hold where all is everybody's."""
+        limits = Limits(policy=Policy(grace=1.0), owner_sessions=1, owner_runs=2)
+        async with Registry(FakeBackend(), limits) as registry:
+            waiting = [submit(registry, "1", "a", owner="ann")]
+            with pytest.raises(TooManySessions, match=r"You have 1 sessions already.*TOKEN"):
+                submit(registry, "1", "b", owner="ann")
+            waiting.append(submit(registry, "1", "a", owner="ann"))
+            with pytest.raises(TooManyRuns, match=r"2 of your runs wait or run already"):
+                submit(registry, "1", "a", owner="ann")
+            for owner in ("bob", "", ""):
+                waiting.append(submit(registry, "1", "a", owner=owner))
+            waiting.append(submit(registry, "1", "b"))
+            waiting.append(submit(registry, "1", "b"))
+            for run in waiting:
+                run.stop(0.1)
+            for run in waiting:
+                await run.result()
+
+    async def test_who_runs_much_forgets_its_own_first(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("kernels.registry._RUNS", 4)
+        async with Registry(FakeBackend(lambda kernel: kernel.succeed("")), Limits()) as registry:
+            ann = submit(registry, "1", "a", owner="ann")
+            await ann.result()
+            bobs = []
+            for _ in range(6):
+                bobs.append(submit(registry, "1", "b", owner="bob"))
+                await bobs[-1].result()
+            assert registry.find_run("ann", ann.id) is ann
+            assert [run.id for run in registry.runs("bob", "b")] == [run.id for run in bobs[-3:]]
+            with pytest.raises(RunNotFound):
+                registry.find_run("bob", bobs[0].id)
 
     async def test_an_others_session_is_not_named(self, registry: Registry) -> None:
         for name in ("secret", "plans"):

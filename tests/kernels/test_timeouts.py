@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from kernels.execution import CodeRequest
-from kernels.outputs import Error
 from kernels.limits import Limits
+from kernels.outputs import Error
 from kernels.registry import Registry
 from kernels.result import State, Status
 from kernels.turn import Policy
