@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Coroutine
 
+    from server.audit import Audit
     from server.http_server import HttpServer
 
 _USAGE = """\
@@ -72,7 +73,9 @@ def _serve_stdio(settings: Settings) -> NoReturn:
     backend.launch_early()
     _before_imports()
     import server.app  # noqa: F401
+    from server import logs
 
+    logs.set_up(settings.log_level or "warning")
     _run(_over_stdio(settings, backend))
 
 
@@ -123,9 +126,18 @@ async def _over_stdio(settings: Settings, backend: LocalBackend) -> int:
     from kernels.registry import Registry
     from server.app import build_server, limits_of, warm_up
 
-    async with Registry(backend, limits_of(settings)) as registry:
+    audits: list[Audit] = []
+    if settings.audit_log is not None:
+        from server.audit import AuditError, audit_of
+
+        try:
+            audits = audit_of(settings)
+        except AuditError as error:
+            await backend.close()
+            return _complain(str(error))
+    async with Registry(backend, limits_of(settings), audits) as registry:
         registry.prepare()
-        server = build_server(settings, registry)
+        server = build_server(settings, registry, middleware=audits)
         await warm_up(server)
         gc.freeze()
         gc.enable()
