@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from server.audit import Audit
-    from server.http_server import HttpServer
+    from server.remote.http_server import HttpServer
 
 _USAGE = """\
 usage: rmi-agent-mcp-server [--http] [--tunnel]
@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
         print(_USAGE)
         return 0
     if words[:1] == ["token"]:
-        from server import token_command
+        from server.remote import token_command
 
         return token_command.main(words[1:])
     if unknown := [word for word in words if word not in ("--http", "--tunnel")]:
@@ -80,11 +80,11 @@ def _serve_stdio(settings: Settings) -> NoReturn:
 
 
 def _serve_http(settings: Settings, tunnel: bool) -> int:
-    from server import http_settings
+    from server.remote import http_settings
 
     http = http_settings.load()
     _before_imports()
-    from server.http_server import CannotServe, HttpServer
+    from server.remote.http_server import CannotServe, HttpServer
 
     try:
         server = HttpServer(settings, http, tunnel)
@@ -151,7 +151,7 @@ async def _over_stdio(settings: Settings, backend: LocalBackend) -> int:
 
 
 async def _over_http(server: HttpServer, backend: LocalBackend) -> int:
-    from server.tunnel import TunnelError
+    from server.remote.tunnel import TunnelError
 
     try:
         await server.serve(backend, _on_signal())

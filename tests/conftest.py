@@ -13,8 +13,8 @@ import pytest
 
 from kernels.execution import CodeRequest, FileRequest
 from kernels.launching import LocalSpec, kernel_environment, server_python
-from kernels.local import LocalBackend
 from kernels.limits import Limits
+from kernels.local import LocalBackend
 from kernels.registry import Registry
 from kernels.result import RunResult
 from kernels.turn import Policy

@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 
 from kernels.execution import CodeRequest
 from kernels.launching import LocalSpec, kernel_environment, server_python
+from kernels.limits import Limits
 from kernels.local import LocalBackend
 from kernels.outputs import Display, Error, Output
-from kernels.limits import Limits
 from kernels.registry import Registry
 from server.displays import MAX_TEXT, Shown, present, resource
 from tests.conftest import ROOT

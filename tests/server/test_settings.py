@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from server import http_settings, values
-from server.http_settings import HttpSettings
+from server import values
+from server.remote import http_settings
+from server.remote.http_settings import HttpSettings
 from server.settings import Settings, load
 from server.values import SettingError
 from tests.conftest import ROOT
@@ -179,7 +180,7 @@ def test_a_python_may_be_named_by_its_environment() -> None:
 def test_env_example_lists_every_setting_with_its_default() -> None:
     """The variables that the settings' modules read, no more and no fewer; it changes nothing."""
     read = set()
-    for module in ("settings", "http_settings", "oauth"):
+    for module in ("settings", "remote/http_settings", "remote/oauth"):
         tree = ast.parse((ROOT / "server" / f"{module}.py").read_text(encoding="utf-8"))
         constants = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
         read |= {

@@ -26,8 +26,8 @@ from key_value.aio.stores.filetree import (
 from key_value.aio.wrappers.encryption import FernetEncryptionWrapper
 from pydantic import AnyHttpUrl
 
-from server.oauth import OAuthSettings
-from server.tokens import TokenError, make_private
+from server.remote.oauth import OAuthSettings
+from server.remote.tokens import TokenError, make_private
 from server.values import SettingError
 
 #: Seconds for which an answer of GitHub or Google about a token is believed; they are asked with

@@ -17,10 +17,10 @@ from fastmcp.client.transports import SSETransport, StreamableHttpTransport
 from fastmcp.server.dependencies import get_access_token
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from server.authentication import provider
-from server.oauth import OAuthSettings
 from server.principal import principal
-from server.tokens import Tokens
+from server.remote.authentication import provider
+from server.remote.oauth import OAuthSettings
+from server.remote.tokens import Tokens
 from tests.server.caller import Mode
 
 INITIALIZE = (
@@ -61,7 +61,10 @@ def url_of(listener: socket.socket) -> str:
 
 def both(server: FastMCP[Any]) -> ASGIApp:
     """Streamable HTTP and SSE in one application."""
-    streamable, sse = server.http_app("/mcp"), server.http_app("/sse", transport="sse")
+    streamable, sse = (
+        server.http_app("/mcp"),
+        server.http_app("/sse", transport="sse"),
+    )
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         of_sse = scope.get("path", "").startswith(("/sse", "/messages"))

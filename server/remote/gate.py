@@ -11,8 +11,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from server.exchange import Exchange
-from server.refusals import CHALLENGE, REASONS, in_our_words, refuse
+from server.remote.exchange import Exchange
+from server.remote.refusals import CHALLENGE, REASONS, in_our_words, refuse
 
 #: Answered until the very end, because they tell of it.
 _OPERATION = ("/health", "/ready", "/metrics")

@@ -22,18 +22,18 @@ from kernels.watch import Watcher
 from server import logs
 from server.app import build_server, limits_of, version, warm_up
 from server.audit import AuditError, audit_of
-from server.authentication import provider
-from server.connections import PatientProtocol, listen
-from server.doors import Doors
-from server.gate import Gate
-from server.http_app import MCP, SSE, build_app
-from server.http_settings import HttpSettings
-from server.metrics import Metrics
-from server.operation import Operation
+from server.remote.authentication import provider
+from server.remote.connections import PatientProtocol, listen
+from server.remote.doors import Doors
+from server.remote.gate import Gate
+from server.remote.http_app import MCP, SSE, build_app
+from server.remote.http_settings import HttpSettings
+from server.remote.metrics import Metrics
+from server.remote.operation import Operation
+from server.remote.tokens import TokenError, Tokens
+from server.remote.tunnel import Tunnel, client_configuration, open_tunnel
 from server.settings import Settings
-from server.tokens import TokenError, Tokens
 from server.tracing import Tracing
-from server.tunnel import Tunnel, client_configuration, open_tunnel
 
 #: Seconds that calls have to end by themselves when the server ends, and then with their programs
 #: interrupted; between interrupt and kill; for the answers to be sent. With what the kernels need

@@ -13,8 +13,8 @@ from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.requests import HTTPConnection
 from starlette.routing import Route
 
-from server.oauth import OAuthSettings
-from server.tokens import Tokens
+from server.remote.oauth import OAuthSettings
+from server.remote.tokens import Tokens
 
 #: The one path for which logins over OAuth are.
 _RESOURCE = "/mcp"
@@ -31,7 +31,7 @@ def provider(
     """
     if oauth is None:
         return _ByToken(tokens)
-    from server.oauth_providers import oauth_provider
+    from server.remote.oauth_providers import oauth_provider
 
     assert directory is not None
     return _ByTokenOrLogin(_ByToken(tokens), oauth_provider(oauth, directory))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from server.oauth import OAuthSettings, oauth_settings
+from server.remote.oauth import OAuthSettings, oauth_settings
 from server.values import SettingError, count, read, text, words
 
 #: As of the tokens that this server makes.

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from server.refusals import refuse
+from server.remote.refusals import refuse
 
 #: Seconds' worth of calls that may come at once.
 _BURST = 10.0

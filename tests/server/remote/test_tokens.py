@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from server.token_command import main
-from server.tokens import PREFIX, TokenError, Tokens
+from server.remote.token_command import main
+from server.remote.tokens import PREFIX, TokenError, Tokens
 from tests.conftest import ROOT
 
 
@@ -403,7 +403,7 @@ def test_a_token_that_cannot_be_shown_is_revoked(
 async def test_of_two_at_once_one_has_the_name(state: Path) -> None:
     """Processes that make the same name at the same moment; a server that reads meanwhile."""
     code = (
-        "import sys; from server.token_command import main; print('ready', file=sys.stderr);"
+        "import sys; from server.remote.token_command import main; print('ready', file=sys.stderr);"
         "sys.stderr.flush(); sys.stdin.read(1); sys.exit(main(['new', 'alice']))"
     )
     processes = [

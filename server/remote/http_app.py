@@ -11,9 +11,9 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from server.gate import Gate
-from server.http_settings import HttpSettings
-from server.rates import Allowance, Rates
+from server.remote.gate import Gate
+from server.remote.http_settings import HttpSettings
+from server.remote.rates import Allowance, Rates
 
 MCP, SSE, MESSAGES = "/mcp", "/sse", "/messages"
 

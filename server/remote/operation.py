@@ -10,8 +10,8 @@ from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from server.metrics import CONTENT_TYPE
-from server.refusals import CHALLENGE, refuse
+from server.remote.metrics import CONTENT_TYPE
+from server.remote.refusals import CHALLENGE, refuse
 
 
 class Operation:

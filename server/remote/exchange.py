@@ -11,7 +11,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.principal import GONE
-from server.refusals import REASONS
+from server.remote.refusals import REASONS
 
 #: Seconds for a request to arrive whole.
 _WHOLE = 30.0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from server import http_settings
+from server.remote import http_settings
+from server.remote.tokens import TokenError, Tokens
 from server.settings import load
-from server.tokens import TokenError, Tokens
 from server.values import SettingError
 
 _USAGE = """\

@@ -28,12 +28,19 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from server.authentication import provider
-from server.oauth import OAuthSettings, oauth_settings
-from server.oauth_providers import admitted
-from server.tokens import Tokens
+from server.remote.authentication import provider
+from server.remote.oauth import OAuthSettings, oauth_settings
+from server.remote.oauth_providers import admitted
+from server.remote.tokens import Tokens
 from server.values import SettingError
-from tests.server.test_authentication import both, call, free_port, serving, url_of, who_server
+from tests.server.remote.test_authentication import (
+    both,
+    call,
+    free_port,
+    serving,
+    url_of,
+    who_server,
+)
 
 GOOD = {
     "RMI_OAUTH": "github",

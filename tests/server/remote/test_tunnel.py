@@ -20,9 +20,9 @@ from typing import Any
 
 import pytest
 
-from server.tunnel import Tunnel, TunnelError, client_configuration, open_tunnel
+from server.remote.tunnel import Tunnel, TunnelError, client_configuration, open_tunnel
 from tests.conftest import ROOT, alive, open_fds, until
-from tests.server.fake_ngrok import SECRET
+from tests.server.remote.fake_ngrok import SECRET
 
 PORT = 8123
 URL = "https://a1b2.ngrok-free.app"
@@ -447,7 +447,7 @@ async def test_the_agent_does_not_outlive_a_server_that_is_killed(
     server = """if True:
         import asyncio, json, sys
         sys.path.insert(0, sys.argv[1])
-        from server.tunnel import open_tunnel
+        from server.remote.tunnel import open_tunnel
         async def main():
             async with open_tunnel(1, json.loads(sys.argv[2])):
                 print("open", flush=True)

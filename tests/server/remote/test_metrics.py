@@ -19,7 +19,7 @@ from kernels.limits import Limits
 from kernels.local import LocalBackend
 from kernels.registry import Registry
 from server.app import build_server, warm_up
-from server.metrics import CONTENT_TYPE, Metrics
+from server.remote.metrics import CONTENT_TYPE, Metrics
 from server.settings import Settings
 from tests.conftest import ROOT, until
 from tests.kernels.fake_kernel import FakeBackend
@@ -180,7 +180,7 @@ class TestSessionsAndKernels:
             loop.call_soon_threadsafe(free.set)
             return 1, 2
 
-        monkeypatch.setattr("server.metrics._measured", measured)
+        monkeypatch.setattr("server.remote.metrics._measured", measured)
         found = await scrape(metrics)
         assert free.is_set()
         assert found.of("rmi_kernel_memory_bytes") == 1
@@ -259,7 +259,7 @@ def test_the_server_over_stdio_does_without_the_library() -> None:
     code = (
         "import sys, server.mcp_server, server.app, server.tools\n"
         "assert 'prometheus_client' not in sys.modules\n"
-        "assert 'server.metrics' not in sys.modules"
+        "assert 'server.remote.metrics' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
 
