@@ -48,22 +48,26 @@ class HttpProcess:
             cwd="/",
         )
         self.log = ""
-        self._serves = threading.Event()
+        self._ended = False
+        self._more = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
-            self.log += line
-            if "serves MCP at" in line:
-                self._serves.set()
-        self._serves.set()
+            with self._more:
+                self.log += line
+                self._more.notify_all()
+        with self._more:
+            self._ended = True
+            self._more.notify_all()
 
-    def wait(self) -> HttpProcess:
-        """Until it serves."""
-        assert self._serves.wait(60)
-        assert "serves MCP at" in self.log, self.log
+    def wait(self, words: str = "serves MCP at") -> HttpProcess:
+        """Until it has said so; that it serves, unless told otherwise."""
+        with self._more:
+            assert self._more.wait_for(lambda: words in self.log or self._ended, 60), self.log
+        assert words in self.log, self.log
         return self
 
     @property
