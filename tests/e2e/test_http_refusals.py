@@ -15,11 +15,14 @@ from typing import Any
 
 import pytest
 from fastmcp import Client
+from fastmcp_tasks.client import TasksClientExtension
 from mcp.shared.exceptions import MCPError
+from mcp_types import INVALID_PARAMS
 
 from tests.conftest import ROOT
 from tests.e2e.http_process import HttpProcess, Way
 from tests.e2e.test_http import WAITS, WAYS, run, start, text
+from tests.server.test_tasks import ask, begin
 
 MINE, YOURS = "mine-" + "m" * 40, "yours-" + "y" * 40
 VERSION = "2026-07-28"
@@ -350,6 +353,22 @@ class TestTwoTokens:
         assert "hidden" in text(await run(me, "x", session=way))
         for client in (me, you):
             await client.call_tool("close_session", {"session": way})
+
+    async def test_neither_sees_the_others_tasks(self, guarded: HttpProcess) -> None:
+        """Nor stops them."""
+        options = {"extensions": [TasksClientExtension()]}
+        async with (
+            guarded.client("newer", MINE, **options) as me,
+            guarded.client("newer", YOURS, **options) as you,
+        ):
+            task = await begin(me, "run_code", code="6 * 7", session="task")
+            for method in ("tasks/get", "tasks/update", "tasks/cancel"):
+                code, words = await ask(you, method, task.task_id)
+                assert code == INVALID_PARAMS
+                assert words.startswith("There is no task")
+            state = await task.wait()
+            assert "42" in str(state.result)
+            await me.call_tool("close_session", {"session": "task"})
 
     async def test_each_has_limits_of_its_own(
         self, me: Client[Any], you: Client[Any], way: Way

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,6 +84,7 @@ def test_a_signal_while_it_opens_ends_both(tmp_path: Path) -> None:
         # It has said how to reach its API, so the tunnel is all that is missing.
         while not ngrok.tells("api"):
             assert process.process.poll() is None
+            time.sleep(0.01)
         assert process.stop() == 0
         assert gone_within([ngrok.pid], 10) == []
     finally:
