@@ -17,10 +17,10 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S*")
 #: JSON-RPC's code for a connection that has ended.
 _CLOSED = -32000
 
+Result = TypeVar("Result")
 OnProgress = Callable[[float, str], None]
 #: Gets the parts that are done, a fraction for the one under way, of how many, and a message.
 OnPart = Callable[[float, float, str], None]
@@ -90,6 +91,7 @@ class RmiMcpClient:
         self._stack = AsyncExitStack()
         self._stderr: TextIO | None = None
         self._http_status = 0
+        self._refused = asyncio.Event()
 
     async def __aenter__(self) -> RmiMcpClient:
         from fastmcp import Client
@@ -156,8 +158,10 @@ class RmiMcpClient:
 
         client = self._connected()
         try:
-            return await client.call_tool(
-                tool, arguments or {}, progress_handler=report, raise_on_error=False
+            return await self._unless_refused(
+                client.call_tool(
+                    tool, arguments or {}, progress_handler=report, raise_on_error=False
+                )
             )
         except Exception as error:
             raise ServerError(self._why_failed(error)) from error
@@ -190,6 +194,21 @@ class RmiMcpClient:
         if text is None:
             return ElicitResult(action="decline")
         return ElicitResult(action="accept", content=dict.fromkeys(fields, text))
+
+    async def _unless_refused(self, call: Coroutine[Any, Any, Result]) -> Result:
+        """The call's result, unless its request is refused: over SSE nothing would come then."""
+        calling = asyncio.create_task(call)
+        refusing = asyncio.create_task(self._refused.wait())
+        try:
+            await asyncio.wait({calling, refusing}, return_when=asyncio.FIRST_COMPLETED)
+            if calling.done():
+                return calling.result()
+            raise ConnectionError
+        finally:
+            refusing.cancel()
+            # The server has to hear of it when we are cancelled.
+            calling.cancel()
+            await asyncio.wait({calling})
 
     def _connected(self) -> Client[Any]:
         if self._client is None:
@@ -228,6 +247,8 @@ class RmiMcpClient:
                     request.headers["Authorization"] = f"Bearer {outer._token}"
                 response = yield request
                 outer._http_status = response.status_code
+                if response.status_code >= 400 and "session_id=" in str(request.url):
+                    outer._refused.set()
 
         return Auth(self._token)
 
@@ -265,6 +286,10 @@ class RmiMcpClient:
         if status in (400, 404, 405, 406):
             where = "an address ends with /mcp or /sse as a rule"
             return f"There is no MCP server at {self.name} (HTTP {status}); {where}."
+        if status == 413:
+            return f"The request is too large for the server {self.name} (HTTP 413)."
+        if status == 429:
+            return f"The server {self.name} had too many calls (HTTP 429); wait a moment."
         if status == 421:
             return (
                 f"The server {self.name} does not know this host name (HTTP 421); "

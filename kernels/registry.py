@@ -255,13 +255,15 @@ class Registry:
         # Whoever asked has the answer, so nothing is left to be told with the next run.
         return await asyncio.shield(self._end((owner, name), session, _Ended("was closed")))
 
-    def close_all(self, grace: float) -> None:
-        """Begin to end every session, as when the server ends; those who wait for a run are told.
+    def close_all(self, grace: float, owner: str | None = None) -> None:
+        """Begin to end every session, or every one of `owner`; those who wait for a run are told.
 
         `grace`: seconds between interrupt and kill.
         """
         for key, session in list(self._sessions.items()):
-            self._end(key, session, _Ended("ended with the server"), grace)
+            if owner is None or key[0] == owner:
+                how = "was closed by whoever runs the server"
+                self._end(key, session, _Ended(how, session.has_variables), grace)
 
     def _end(
         self,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Coroutine
 
+    from kernels.watch import Watcher
     from server.audit import Audit
     from server.remote.http_server import HttpServer
 
@@ -105,6 +106,9 @@ def _before_imports() -> None:
     # Importing makes many objects that live for ever; collecting garbage meanwhile costs time.
     gc.disable()
     os.environ.setdefault("FASTMCP_LOG_LEVEL", "WARNING")
+    if "opentelemetry.sdk" not in sys.modules and "OTEL_PYTHON_TRACER_PROVIDER" not in os.environ:
+        # Spans that nobody records cost every call some 0.1 ms.
+        os.environ.setdefault("FASTMCP_TELEMETRY_MODE", "off")
 
 
 def _run(serving: Coroutine[Any, Any, int]) -> NoReturn:
@@ -114,17 +118,33 @@ def _run(serving: Coroutine[Any, Any, int]) -> NoReturn:
     factory = asyncio.SelectorEventLoop if sys.platform == "win32" else None
     with asyncio.Runner(loop_factory=factory) as runner:
         code = runner.run(serving)
+        _flush_spans()
         sys.stdout.flush()
         sys.stderr.flush()
         # A thread may still read from the client, or draw for it; it must not hold the process.
         os._exit(code)
 
 
+def _flush_spans() -> None:
+    """Have an OpenTelemetry SDK, if there is one, send what it has, in a second at most."""
+    if "opentelemetry.sdk" not in sys.modules:
+        return
+    import threading
+
+    from opentelemetry import trace
+
+    if (flush := getattr(trace.get_tracer_provider(), "force_flush", None)) is not None:
+        thread = threading.Thread(target=flush, daemon=True)
+        thread.start()
+        thread.join(1.0)
+
+
 async def _over_stdio(settings: Settings, backend: LocalBackend) -> int:
     import asyncio
 
     from kernels.registry import Registry
-    from server.app import build_server, limits_of, warm_up
+    from server.app import build_server, collect_seldom, limits_of, warm_up
+    from server.tracing import Tracing
 
     audits: list[Audit] = []
     if settings.audit_log is not None:
@@ -135,12 +155,12 @@ async def _over_stdio(settings: Settings, backend: LocalBackend) -> int:
         except AuditError as error:
             await backend.close()
             return _complain(str(error))
-    async with Registry(backend, limits_of(settings), audits) as registry:
+    watchers: list[Watcher] = [Tracing(settings.projects_dir), *audits]
+    async with Registry(backend, limits_of(settings), watchers) as registry:
         registry.prepare()
         server = build_server(settings, registry, middleware=audits)
         await warm_up(server)
-        gc.freeze()
-        gc.enable()
+        collect_seldom()
         serving = asyncio.create_task(server.run_stdio_async(show_banner=False))
         stopped = _on_signal()
         waiting = asyncio.create_task(stopped.wait())

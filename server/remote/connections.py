@@ -12,7 +12,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 _HEAD = 20.0
 #: A client that has vanished without a word is looked for after so many seconds of silence, so
 #: often, so many times; and what it does not acknowledge is waited for as many milliseconds.
-_SILENCE, _EVERY, _TIMES, _UNACKNOWLEDGED = 10, 5, 3, 30_000
+_SILENCE, _EVERY, _TIMES, _UNACKNOWLEDGED = 5, 3, 2, 10_000
 
 
 class PatientProtocol(H11Protocol):
@@ -20,6 +20,9 @@ class PatientProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        # asyncio sees to it only for sockets that say that they are of TCP. An answer is written in
+        # two parts, and without it the second waits for the client to acknowledge the first.
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._head = self.loop.call_later(_HEAD, self._give_up)
 
     def data_received(self, data: bytes) -> None:

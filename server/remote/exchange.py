@@ -50,27 +50,26 @@ class Exchange:
 
     async def receive(self) -> Message:
         if not self._arrived:
-            message = await self._receive_until(_WHOLE - (time.monotonic() - self._begun))
+            try:
+                async with asyncio.timeout(_WHOLE - (time.monotonic() - self._begun)):
+                    message = await self._receive()
+            except TimeoutError:
+                self._is_late, message = True, {"type": "http.disconnect"}
             self._arrived = not message.get("more_body", False)
         elif self._streams:
-            message = await self._receive_until(None)
+            message = await self._receive_or_end()
         else:
             message = await self._receive()
         if message["type"] == "http.disconnect":
             self._gone.set()
         return message
 
-    async def _receive_until(self, seconds: float | None) -> Message:
+    async def _receive_or_end(self) -> Message:
         receiving = asyncio.ensure_future(self._receive())
         ending = asyncio.ensure_future(self._ending.wait())
         try:
-            await asyncio.wait(
-                {receiving, ending}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
-            )
-            if receiving.done():
-                return receiving.result()
-            self._is_late = not ending.done()
-            return {"type": "http.disconnect"}
+            await asyncio.wait({receiving, ending}, return_when=asyncio.FIRST_COMPLETED)
+            return receiving.result() if receiving.done() else {"type": "http.disconnect"}
         finally:
             receiving.cancel()
             ending.cancel()

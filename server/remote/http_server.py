@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import gc
 import logging
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from ipaddress import ip_address
 from typing import Any
 
@@ -20,8 +20,9 @@ from kernels.local import LocalBackend
 from kernels.registry import Registry
 from kernels.watch import Watcher
 from server import logs
-from server.app import build_server, limits_of, version, warm_up
+from server.app import build_server, collect_seldom, limits_of, version, warm_up
 from server.audit import AuditError, audit_of
+from server.remote import revocation
 from server.remote.authentication import provider
 from server.remote.connections import PatientProtocol, listen
 from server.remote.doors import Doors
@@ -55,7 +56,7 @@ class HttpServer:
 
     def __init__(self, settings: Settings, http: HttpSettings, tunnel: bool) -> None:
         self._settings, self._http, self._with_tunnel = settings, http, tunnel
-        tokens = Tokens(settings.state_dir / "tokens", http.tokens)
+        self._tokens = tokens = Tokens(settings.state_dir / "tokens", http.tokens)
         self._auth: AuthProvider | None = None
         try:
             tokens.list()
@@ -96,14 +97,16 @@ class HttpServer:
 
             Operation(version(), state, metrics.text).add_to(server)
             await warm_up(server)
-            gc.freeze()
-            gc.enable()
+            collect_seldom()
             async with self._tunnel(stop) as tunnel:
                 hosts = [each.host for each in (tunnel, self._http.oauth) if each is not None]
                 gate = build_app(server, self._http, hosts, metrics.refused)
+                ending = partial(registry.close_all, self._settings.grace)
+                watching = asyncio.create_task(revocation.watch(self._tokens, ending))
                 async with self._listening(gate) as listening:
                     self._greet(tunnel)
                     await _until(stop, tunnel, listening)
+                    watching.cancel()
                     doors.close()
                     if not await doors.emptied(_PATIENCE):
                         registry.close_all(_GRACE)

@@ -38,7 +38,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 #: Seconds of a run: from a round trip to what RMI_MAX_TIMEOUT is at first.
 _RUN = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
 _START = (0.001, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 60)
-_REASONS = ("authentication", "rate", "host", "size")
+_REASONS = ("authentication", "rate", "host", "size", "slow")
 
 
 class Metrics(Middleware):
@@ -119,7 +119,7 @@ class Metrics(Middleware):
         return generate_latest(self._all)
 
     def refused(self, reason: str) -> None:
-        """Count a request that was not let in: for authentication, rate, host or size."""
+        """Count a request that was not let in: see `refusals.REASONS`."""
         self._refused.labels(reason if reason in _REASONS else "other").inc()
 
     # -- runs

@@ -30,12 +30,14 @@ def refuse(status: int, words: str, headers: Mapping[str, str]) -> JSONResponse:
 def in_our_words(scope: Scope, status: int, tokens: bool) -> JSONResponse | None:
     """What is said in place of a refusal by FastMCP, which has other words or none; `tokens`: also
     where a token is missing."""
-    if status not in (401, 403, 408, 421):
+    if status not in (401, 403, 408, 413, 421):
         return None
     headers = Headers(scope=scope)
     if status == 408:
         words = "The request did not arrive in time. Send it again."
         return refuse(408, words, {"connection": "close"})
+    if status == 413:
+        return refuse(413, "The request has more than 4 MiB. Send less at once.", {})
     if status == 421:
         words = "This server is not known by the name in Host; RMI_ALLOWED_HOSTS can allow it."
         return refuse(421, words, {})

@@ -15,7 +15,8 @@ usage: rmi-agent-mcp-server token new NAME
        rmi-agent-mcp-server token revoke NAME
 
 Tokens let remote clients in; NAME says whose a token is. A new token is shown once, alone on
-standard output. What you make or revoke holds at once, for servers that run, too."""
+standard output. What you make or revoke holds at once, for servers that run, too; with a token
+its sessions end. Only a server that was started without any token goes on without."""
 
 
 def main(words: list[str]) -> int:

@@ -13,12 +13,14 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench import memory, notebooks, volume
+from tests.bench import load, memory, notebooks, volume
 from tests.bench.stdio import COMMANDS, ROOT, Server, environment
 
 #: Does the thing once and returns the seconds that count.
 Sample = Callable[[], Awaitable[float]]
 Pair = tuple[Sample, Sample]
+#: Ours, and what it is compared with: one sample, or several whose medians are added.
+Sides = tuple[Sample, ...]
 
 _HELLO = "hello_world.py"
 _IMPORTS = "imports.py"
@@ -48,7 +50,7 @@ class Row:
     baseline: str
     bound: float | None
     pairs: int
-    measure: Callable[[Path], AbstractAsyncContextManager[Pair]]
+    measure: Callable[[Path], AbstractAsyncContextManager[Sides]]
 
 
 def _calls(ours: Server, other: Server, tool: str, other_tool: str, **arguments: str) -> Pair:
@@ -238,6 +240,11 @@ ROWS = (
     Row("nb-whole", "20 cells in a fresh kernel", "execute", 0.5, 1, notebooks.whole),
     Row("nb-large", "50 cells, 50 MB of outputs", "nbclient", 1.0, 1, notebooks.large),
     Row("page", "the last page of 100 MB", "50 ms", 1.0, 5, volume.page),
+    Row("http-warm", 'run_code("1+1") over HTTP, warm', "no-op + raw run", 1.1, 20, load.warm),
+    Row("load-8", "a run, 8 sessions at once", "raw loop", 1.25, 1, load.throughput(8)),
+    Row("load-32", "a run, 32 sessions at once", "raw loop", 1.25, 1, load.throughput(32)),
+    Row("fair-8", "99th percentile, 8 sessions", "its median", 10.0, 1, load.fairness(8)),
+    Row("fair-32", "99th percentile, 32 sessions", "its median", 10.0, 1, load.fairness(32)),
 )
 
 

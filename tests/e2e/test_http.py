@@ -173,6 +173,22 @@ class TestTransports:
             assert b"run_python" in printed
 
 
+class TestTheCommandLine:
+    async def test_a_request_that_is_too_large_is_one_sentence(self, shared: HttpProcess) -> None:
+        """Over SSE no answer comes to a request that is refused."""
+        for path in ("/sse", "/mcp"):
+            child = await asyncio.create_subprocess_exec(
+                *(sys.executable, str(ROOT / "client" / "mcp_client.py")),
+                *("--server", shared.url + path, "code", "-"),
+                stdin=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+            _, said = await asyncio.wait_for(child.communicate(b"#" * 5_000_000), 60)
+            assert child.returncode == 2
+            assert b"413" in said or b"more than 4 MiB" in said
+            assert said.count(b"\n") == 1
+
+
 class TestClientsThatGo:
     async def test_the_run_of_one_that_disappears_is_stopped(
         self, shared: HttpProcess, way: Way

@@ -201,6 +201,20 @@ class TestCredentials:
         assert stat.S_IMODE((state / "tokens").stat().st_mode) == 0o700
         assert "laptop" not in await command(state, "list")
 
+    async def test_with_a_token_all_that_was_its_own_ends(self, guarded: HttpProcess) -> None:
+        state = guarded.projects.parent / "state"
+        token = (await command(state, "new", "leaked")).strip()
+        async with guarded.client("newer", token) as client:
+            call = await start(client, WAITS, session="mine")
+            await command(state, "revoke", "leaked")
+            async with asyncio.timeout(30):
+                result = await call
+            assert "session closed: its variables are gone" in text(result)
+        token = (await command(state, "new", "leaked")).strip()
+        async with guarded.client("newer", token) as client:
+            assert "no session yet" in text(await client.call_tool("list_sessions"))
+        await command(state, "revoke", "leaked")
+
 
 async def command(state: Path, *words: str) -> str:
     child = await asyncio.create_subprocess_exec(

@@ -1,4 +1,9 @@
-"""The least FastMCP server: one tool that does nothing. What a start costs at any rate."""
+"""The least FastMCP server: one tool that does nothing. What a start costs at any rate.
+
+Over stdio, or over HTTP on the port that is given.
+"""
+
+import sys
 
 from fastmcp import FastMCP
 
@@ -12,4 +17,8 @@ async def nothing() -> str:
 
 
 if __name__ == "__main__":
-    mcp.run(show_banner=False)
+    if len(sys.argv) > 1:
+        # Without uvicorn's line for every request, which nobody reads here.
+        mcp.run("http", port=int(sys.argv[1]), log_level="warning", show_banner=False)
+    else:
+        mcp.run(show_banner=False)
