@@ -123,7 +123,12 @@ async def warm_up(server: FastMCP[Any]) -> None:
     logging.disable(logging.WARNING)
     try:
         with suppress_fastmcp_telemetry():
-            for tool in await server.list_tools():
+            tools = await server.list_tools()
+            # The SDK looks there for arguments that are to be repeated in headers; otherwise it
+            # lists all tools to see them, with every call.
+            schemas = {tool.name: tool.parameters for tool in tools}
+            server._mcp_server.get_tool_input_schema = schemas.get
+            for tool in tools:
                 with contextlib.suppress(ToolError):
                     await server.call_tool(tool.name, {"warm-up": True})
         await asyncio.to_thread(bool)
@@ -183,7 +188,4 @@ def build_server(
     register_tools(server, settings, registry, faces)
     register_resources(server, registry, faces)
     server.add_extension(Tasks())
-    # The SDK looks for arguments that are to be repeated in headers, of which no tool has any;
-    # without this it lists all tools to see that, with every call.
-    server._mcp_server.get_tool_input_schema = lambda name: None
     return server
