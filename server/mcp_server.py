@@ -171,7 +171,7 @@ async def _over_stdio(settings: Settings, backend: LocalBackend) -> int:
 
 
 async def _over_http(server: HttpServer, backend: LocalBackend) -> int:
-    from server.remote.tunnel import TunnelError
+    from server.remote.ngrok import TunnelError
 
     try:
         await server.serve(backend, _on_signal())

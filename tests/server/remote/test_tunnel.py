@@ -20,7 +20,8 @@ from typing import Any
 
 import pytest
 
-from server.remote.tunnel import Tunnel, TunnelError, client_configuration, open_tunnel
+from server.remote.ngrok import TunnelError
+from server.remote.tunnel import Tunnel, client_configuration, open_tunnel
 from tests.conftest import ROOT, alive, open_fds, until
 from tests.server.remote.fake_ngrok import SECRET
 
