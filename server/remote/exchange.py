@@ -60,7 +60,8 @@ class Exchange:
             message = await self._receive_or_end()
         else:
             message = await self._receive()
-        if message["type"] == "http.disconnect":
+        # After the response uvicorn says so, too; a task that the call has become goes on.
+        if message["type"] == "http.disconnect" and not self._over:
             self._gone.set()
         return message
 

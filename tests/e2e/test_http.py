@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,12 +17,14 @@ from typing import Any
 
 import pytest
 from fastmcp import Client
+from fastmcp_tasks.client import TasksClientExtension
 from mcp.shared.exceptions import MCPError
 from mcp_types import CallToolResult, TextContent
 
 from tests.conftest import ROOT
 from tests.e2e.http_process import SCRIPT, HttpProcess, Way
 from tests.e2e.raw import gone_within
+from tests.server.test_tasks import begin
 
 WAYS: tuple[Way, ...] = ("newer", "older", "sse")
 #: Runs that wait for a file that nobody makes; obedient to an interrupt, and not.
@@ -230,6 +233,24 @@ class TestClientsThatGo:
             await call
         async with asyncio.timeout(10):
             assert "3" in text(await run(client, "1 + 2", session=session))
+
+    async def test_a_task_goes_on_when_its_call_has_been_answered(
+        self, shared: HttpProcess
+    ) -> None:
+        async with shared.client("newer", extensions=[TasksClientExtension()]) as first:
+            task = await begin(first, "run_code", code=WAITS, session="task", timeout=60)
+            run_id = None
+            while run_id is None:
+                found = re.search(r"\(run (\d+)\)", text(await first.call_tool("list_sessions")))
+                run_id = found[1] if found else None
+        # Longer than it takes to look whether the client is there, with its connection closed.
+        async with shared.client("older") as second:
+            news = await second.call_tool_mcp("get_output", {"run_id": run_id, "wait": 3})
+            assert (news.meta or {})["rmi-agent/run"]["status"] == "running", text(news)
+            news = await second.call_tool_mcp("get_output", {"run_id": run_id, "wait": 3})
+            assert (news.meta or {})["rmi-agent/run"]["status"] == "running", text(news)
+            await second.call_tool("stop_run", {"run_id": run_id})
+        assert task.task_id
 
     async def test_a_run_in_the_background_goes_on(self, shared: HttpProcess, way: Way) -> None:
         session = f"background {way}"
