@@ -26,6 +26,28 @@ ROOT = Path(__file__).resolve().parent.parent
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+#: Files that take longest, much of it in waiting: begun first, none of them is left over at the
+#: end, when all others are done. (So that the order counts, pytest-xdist must not sort.)
+LONGEST = (
+    "tests/e2e/test_http.py",
+    "tests/kernels/test_timeouts.py",
+    "tests/client/test_notebook_command.py",
+    "tests/e2e/test_stdio.py",
+    "tests/client/test_cli.py",
+    "tests/e2e/test_http_refusals.py",
+    "tests/server/test_tasks.py",
+    "tests/kernels/test_sessions.py",
+    "tests/kernels/test_scripts.py",
+    "tests/client/test_terminal.py",
+    "tests/test_bench.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {ROOT / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
 @pytest.fixture
 def projects(tmp_path: Path) -> Path:
     """An empty projects directory, which is also the kernels' working directory."""

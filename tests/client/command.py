@@ -75,6 +75,17 @@ class Command:
         )
 
 
+class Served(Command):
+    """A command whose server listens at `url`, where it goes on from one command to the next."""
+
+    def __init__(self, projects: Path, cwd: Path, url: str) -> None:
+        super().__init__(projects, cwd)
+        self.url = url
+
+    def start(self, *args: str, **environment: str) -> subprocess.Popen[str]:
+        return super().start("--server", self.url, *args, **environment)
+
+
 class Terminal:
     """A process on a pseudo terminal, which is killed when `with` ends."""
 

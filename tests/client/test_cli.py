@@ -1,4 +1,4 @@
-"""The command in pipes, with the real server over stdio."""
+"""The command in pipes, with the real server over stdio, some with one over HTTP."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from tests.client.command import Command
+from tests.client.command import Command, Served
 from tests.client.conftest import make_command
 from tests.conftest import ROOT
 
@@ -22,7 +22,7 @@ except EOFError:
 os._exit(5)
 """
 
-#: Each is one start of a server, so they run side by side: name → arguments, standard input.
+#: Each is one start of a client, so they run side by side: name → arguments, standard input.
 CASES: dict[str, tuple[list[str], str]] = {
     "hello": (["run", "hello_world.py", "a", "--session", "b c"], "unread"),
     "calculator": (["run", "calculator.py"], ""),
@@ -44,6 +44,9 @@ CASES: dict[str, tuple[list[str], str]] = {
     ),
 }
 
+#: These share a server over HTTP.
+SERVED = {"calculator", "error", "code from stdin", "missing", "files", "tools"}
+
 Outcome = subprocess.CompletedProcess[str]
 
 
@@ -54,7 +57,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Command:
 
 
 @pytest.fixture(scope="module")
-def outcome(shared: Command) -> Iterator[Callable[[str], Outcome]]:
+def outcome(shared: Command, served: Served) -> Iterator[Callable[[str], Outcome]]:
     """`outcome("hello")`: what became of that case."""
     command = shared
     command.write("reads.py", "import sys\nprint([input(), sys.stdin.read()])\n")
@@ -62,7 +65,8 @@ def outcome(shared: Command) -> Iterator[Callable[[str], Outcome]]:
     futures: dict[str, Future[Outcome]] = {}
     with ThreadPoolExecutor(3) as pool:
         for name, (args, stdin) in CASES.items():
-            futures[name] = pool.submit(command, *args, stdin=stdin)
+            start = served if name in SERVED else command
+            futures[name] = pool.submit(start, *args, stdin=stdin)
 
         def result(name: str) -> Outcome:
             done = futures[name].result()

@@ -1,4 +1,4 @@
-"""`rmi-agent notebook`, with the real server over stdio."""
+"""`rmi-agent notebook`, with the real server over stdio, and with one that goes on over HTTP."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from client.mcp_client import RmiMcpClient
 from client.notebook import own_runs, parameter
-from tests.client.command import ANSI, Command, until
+from tests.client.command import ANSI, Command, Served, until
 
 v4 = nbformat.v4
 
@@ -148,36 +148,36 @@ class TestInAPipe:
         saved = printed(command.projects / "out" / "b.ipynb")
         assert saved == "[2, 'three four', {'5': [None]}]\n"
 
-    def test_a_failing_cell_ends_it_with_its_traceback(self, command: Command):
-        path = write(command, "a.ipynb", "print('one')", "1/0", "print('three')")
-        done = command("notebook", "a.ipynb")
+    def test_a_failing_cell_ends_it_with_its_traceback(self, served: Served):
+        path = write(served, "failing.ipynb", "print('one')", "1/0", "print('three')")
+        done = served("notebook", "failing.ipynb")
         assert done.returncode == 1
         assert "ZeroDivisionError: division by zero\n" in done.stdout
         assert "three" not in done.stdout
         assert done.stderr.startswith("[exit code 1 · ")
         assert printed(path) == "one\n"
 
-    def test_unless_errors_are_allowed(self, command: Command):
-        path = write(command, "a.ipynb", "print('one')", "1/0", "print('three')")
-        done = command("notebook", "--allow-errors", "a.ipynb")
+    def test_unless_errors_are_allowed(self, served: Served):
+        path = write(served, "allowed.ipynb", "print('one')", "1/0", "print('three')")
+        done = served("notebook", "--allow-errors", "allowed.ipynb")
         assert done.returncode == 0
         assert printed(path) == "one\nthree\n"
 
-    def test_some_cells_in_a_session_of_that_name_with_input(self, command: Command):
-        path = write(command, "a.ipynb", "1/0", "print(input())", "print('three')", "1/0")
-        done = command(
-            *("--session", "s", "notebook", "a.ipynb", "--cells", "1-2", "--stdin", "-"),
+    def test_some_cells_in_a_session_of_that_name_with_input(self, served: Served):
+        path = write(served, "some.ipynb", "1/0", "print(input())", "print('three')", "1/0")
+        done = served(
+            *("--session", "s", "notebook", "some.ipynb", "--cells", "1-2", "--stdin", "-"),
             stdin="read\n",
         )
         assert done.returncode == 0
         assert " · session s · " in done.stderr
         assert printed(path) == "read\nthree\n"
 
-    def test_the_timeout_is_one_of_each_cell(self, command: Command):
-        write(command, "a.ipynb", "import time; time.sleep(0.01)", "while True: pass")
-        done = command("notebook", "a.ipynb", "--timeout", "2")
+    def test_the_timeout_is_one_of_each_cell(self, served: Served):
+        write(served, "timeout.ipynb", "import time; time.sleep(0.01)", "while True: pass")
+        done = served("notebook", "timeout.ipynb", "--timeout", "2")
         assert done.returncode == 124
-        assert "a.ipynb: 2 of 2 cells run." in done.stdout
+        assert "timeout.ipynb: 2 of 2 cells run." in done.stdout
 
     def test_an_image_becomes_a_file_with_the_number_that_its_cell_names(self, command: Command):
         write(command, "a.ipynb", DRAWS, DRAWS)
@@ -189,15 +189,15 @@ class TestInAPipe:
         (saved,) = (command.cwd / "pictures").iterdir()
         assert saved.read_bytes().startswith(b"\x89PNG")
 
-    def test_a_script_with_cells_is_a_notebook_too(self, command: Command):
-        command.write("a.py", "# %%\nx = 20\n# %%\nprint(x + 1)\n")
-        done = command("notebook", "a.py")
+    def test_a_script_with_cells_is_a_notebook_too(self, served: Served):
+        served.write("script.py", "# %%\nx = 20\n# %%\nprint(x + 1)\n")
+        done = served("notebook", "script.py")
         assert done.returncode == 0
-        assert done.stdout.startswith("a.py: 2 of 2 cells run.")
-        assert printed(command.projects / "a.ipynb") == "21\n"
+        assert done.stdout.startswith("script.py: 2 of 2 cells run.")
+        assert printed(served.projects / "script.ipynb") == "21\n"
 
-    def test_what_cannot_be_run_is_one_sentence(self, command: Command):
-        done = command("notebook", "no.ipynb")
+    def test_what_cannot_be_run_is_one_sentence(self, served: Served):
+        done = served("notebook", "no.ipynb")
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr.startswith("rmi-agent: 'no.ipynb' does not exist")
         assert done.stderr.count("\n") == 1

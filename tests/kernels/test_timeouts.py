@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from kernels.execution import CodeRequest
+from kernels.execution import CodeRequest, FileRequest
 from kernels.limits import Limits
 from kernels.outputs import Error
 from kernels.registry import Registry
-from kernels.result import State, Status
+from kernels.result import RunResult, State, Status
 from kernels.turn import Policy
 from tests.conftest import RunCode, text_of, until
 
@@ -47,19 +47,29 @@ def limits() -> Limits:
     return Limits(policy=Policy(grace=GRACE))
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("kind", ["code", "file"])
 @pytest.mark.parametrize("name", [*OBEYS, *DISOBEYS])
 async def test_a_run_ends_with_its_time(
-    run_code: RunCode, run_file: RunCode, kind: str, name: str
+    shared_registry: Registry, tmp_path: Path, kind: str, name: str
 ) -> None:
-    """Output so far, where it stood, that the state is lost; and the next run works."""
+    """Output so far, where it stood, that the state is lost; and the next run works.
+
+    All in one session: each begins in the kernel that the one before left behind.
+    """
     source = f"print('before')\n{ {**OBEYS, **DISOBEYS}[name] }\n"
-    await run_code("kept = 1")
+    path = tmp_path / "hangs.py"
+    path.write_text(source)
+
+    async def run(request: CodeRequest | FileRequest, timeout: float = 20) -> RunResult:
+        return await shared_registry.submit("", "default", request, timeout).result()
+
+    first = await run(CodeRequest("kept = 1"))
+    assert first.execution_count is not None
+    cell = f"<cell {first.execution_count + 1}>"
+    hangs = CodeRequest(source) if kind == "code" else FileRequest(path, source.encode(), (), "")
     begun = time.monotonic()
-    if kind == "code":
-        result = await run_code(source, timeout=TIMEOUT)
-    else:
-        result = await run_file("hangs.py", source, timeout=TIMEOUT)
+    result = await run(hangs, TIMEOUT)
     took = time.monotonic() - begun
     assert took < TIMEOUT + GRACE + 3
     assert result.status is Status.TIMEOUT
@@ -72,11 +82,11 @@ async def test_a_run_ends_with_its_time(
             o.traceback for o in result.outputs if isinstance(o, Error)
         )
         assert "KeyboardInterrupt" in words
-        assert ("hangs.py" if kind == "file" else "<cell 2>") in words
+        assert ("hangs.py" if kind == "file" else cell) in words
     else:
         assert "did not obey" in result.explanation
-        assert ("hangs.py" if kind == "file" else "<cell 2>") in result.explanation
-    after = await run_code("'kept' in globals()")
+        assert ("hangs.py" if kind == "file" else cell) in result.explanation
+    after = await run(CodeRequest("'kept' in globals()"))
     assert after.status is Status.OK
     assert "False" in str(after.outputs)
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import pytest
 from fastmcp import Client
 from mcp_types import CallToolResult, TextContent
 
 Mode = Literal["auto", "legacy"]
+#: For what the protocol may change, in a module whose `mode` is the newer era.
+both_eras = pytest.mark.parametrize("mode", ["auto", "legacy"])
 NAMES = {
     "run_python", "run_code", "get_output", "stop_run", "list_sessions", "list_variables",
     "restart_session", "close_session", "list_files", "read_file", "write_file",

@@ -12,7 +12,13 @@ import nbformat
 import pytest
 
 from tests.notebooks.files import file_of
-from tests.server.caller import Caller
+from tests.server.caller import Caller, Mode, both_eras
+
+
+@pytest.fixture
+def mode() -> Mode:
+    """The newer era, except where a test asks for both."""
+    return "auto"
 
 
 @pytest.fixture
@@ -50,6 +56,7 @@ def sources(path: Path) -> list[str]:
     return ["".join(cell["source"]) for cell in content["cells"]]
 
 
+@both_eras
 async def test_cells_are_listed_in_short_and_one_whole(quick: Caller, path: Path) -> None:
     text = await quick.text("read_notebook", file_name="a.ipynb")
     first, *rest = text.splitlines()
@@ -59,6 +66,7 @@ async def test_cells_are_listed_in_short_and_one_whole(quick: Caller, path: Path
     assert "import math\nmath.pi" in whole
 
 
+@both_eras
 async def test_several_operations_at_once(quick: Caller, path: Path) -> None:
     done = await edit(
         quick,
@@ -71,6 +79,7 @@ async def test_several_operations_at_once(quick: Caller, path: Path) -> None:
     assert done.splitlines()[0] == "a.ipynb changed." and len(done.splitlines()) == 5
 
 
+@both_eras
 async def test_all_or_none(quick: Caller, path: Path) -> None:
     before = content_of(path)
     text = await refused(
@@ -142,6 +151,7 @@ async def test_bad_operations(quick: Caller, path: Path, operation: dict[str, An
     assert content_of(path) == before
 
 
+@both_eras
 async def test_bad_files(quick: Caller, path: Path) -> None:
     for tool, more in (
         ("read_notebook", {}),

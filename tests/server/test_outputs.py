@@ -20,7 +20,7 @@ from server.app import build_server
 from server.settings import Settings
 from tests.conftest import until
 from tests.kernels.fake_kernel import FakeKernel
-from tests.server.caller import META, Caller, Mode
+from tests.server.caller import META, Caller, Mode, both_eras
 
 LINES = "for i in range(6000): print('line', i)"
 ALL = "".join(f"line {number}\n" for number in range(6000))
@@ -29,6 +29,12 @@ import base64
 from IPython.display import display, Image
 display(Image(base64.b64decode({data!r})))
 """
+
+
+@pytest.fixture
+def mode() -> Mode:
+    """The newer era, except where a test asks for both."""
+    return "auto"
 
 
 def png(width: int, height: int, colour: str = "green") -> bytes:
@@ -83,6 +89,7 @@ class TestTheRestOfAResult:
             found, offset = found + text, facts["next_offset"]
         assert found == ALL
 
+    @both_eras
     async def test_beyond_the_end_is_refused(self, caller: Caller) -> None:
         await caller.run("run_code", code="print('abc')")
         assert (await page(caller, run_id="1", offset=4))[0] == "(No output)"
@@ -101,12 +108,14 @@ class TestTheRestOfAResult:
         assert (result.meta or {})[META]["length"] == len(whole)
         assert await read(caller, "run://1/text") == whole
 
+    @both_eras
     async def test_of_an_ended_run_it_gives_the_result_again(self, caller: Caller) -> None:
         first = await caller.call("run_code", code="print('a')\n1/0", stdin="x")
         again = await caller.call("get_output", run_id="1")
         assert again == first
         assert again.is_error
 
+    @both_eras
     async def test_an_image_by_its_number(self, caller: Caller) -> None:
         await caller.run("run_code", code=figure(30, 20) + figure(40, 10))
         result = await caller.call("get_output", run_id="1", image=2)
@@ -126,6 +135,7 @@ class TestTheRestOfAResult:
 
 
 class TestTheBackground:
+    @both_eras
     async def test_it_returns_at_once_and_runs_on(self, caller: Caller) -> None:
         result = await caller.call("run_code", code="input()\nx = 5\nx", background=True, stdin="a")
         first, last = (b.text for b in result.content if isinstance(b, TextContent))
@@ -187,18 +197,21 @@ class TestTheBackground:
         assert isinstance(result.content[-1], TextContent)
         assert result.content[-1].text == "[waiting, place 2 · session default · run 2]"
 
+    @both_eras
     async def test_bad_input_touches_no_run(self, quick: Caller, registry: Registry) -> None:
         await quick.call("run_code", code="wait", background=True)
         for bad in ({"offset": -1}, {"image": 1}, {"wait": 51}, {"wait": -1}):
             await quick.refusal("get_output", run_id="1", **bad)
         assert (await page(quick, run_id="1"))[1]["status"] == "running"
 
+    @both_eras
     async def test_one_that_could_not_start_says_why(self, quick: Caller, backend: Any) -> None:
         backend.failures.append("The kernel did not come up.")
         await quick.call("run_code", code="1", background=True)
         said = await quick.refusal("get_output", run_id="1", wait=20)
         assert said == "The kernel did not come up."
 
+    @both_eras
     async def test_a_client_that_goes_away_leaves_it_running(
         self, settings: Settings, fakes: Registry, backend: Any, mode: Mode
     ) -> None:
@@ -220,6 +233,7 @@ class TestTheBackground:
 
 
 class TestResources:
+    @both_eras
     async def test_the_text_of_a_run(self, caller: Caller) -> None:
         await caller.run("run_code", code=LINES)
         assert await read(caller, "run://1/text") == ALL
@@ -232,6 +246,7 @@ class TestResources:
         assert first.endswith("[100,001 characters more: run://1/text?offset=800000]")
         assert await read(caller, "run://1/text?offset=800000") == "x" * 100_000 + "\n"
 
+    @both_eras
     async def test_a_display_in_its_richest_form(self, caller: Caller) -> None:
         code = (
             "from IPython.display import display\n"
@@ -265,25 +280,22 @@ class TestResources:
         (cell,) = notebook["cells"]
         assert "".join(cell["source"]) == "x = 1\nx"
 
-    @pytest.mark.parametrize(
-        ("uri", "words"),
-        [
-            ("run://9/text", "There is no run '9'"),
-            ("run://1/text?offset=99", "offset is 99; run 1 has 2 characters."),
-            ("run://1/text?offset=-1", "offset is -1"),
-            ("run://1/outputs/9", "Run 1 has no output 9; it has 1 displays."),
-            ("session://none/runs", "There is no session 'none'"),
-            ("session://none/notebook", "There is no session 'none'"),
-        ],
-    )
-    async def test_what_is_not_there_is_said_in_a_sentence(
-        self, caller: Caller, uri: str, words: str
-    ) -> None:
+    @both_eras
+    async def test_what_is_not_there_is_said_in_a_sentence(self, caller: Caller) -> None:
         await caller.run("run_code", code="1")
-        with pytest.raises(MCPError) as caught:
-            await caller.client.read_resource(uri)
-        assert words in str(caught.value)
+        for uri, words in {
+            "run://9/text": "There is no run '9'",
+            "run://1/text?offset=99": "offset is 99; run 1 has 2 characters.",
+            "run://1/text?offset=-1": "offset is -1",
+            "run://1/outputs/9": "Run 1 has no output 9; it has 1 displays.",
+            "session://none/runs": "There is no session 'none'",
+            "session://none/notebook": "There is no session 'none'",
+        }.items():
+            with pytest.raises(MCPError) as caught:
+                await caller.client.read_resource(uri)
+            assert words in str(caught.value), uri
 
+    @both_eras
     async def test_those_of_others_do_not_exist(self, caller: Caller, registry: Registry) -> None:
         from kernels.execution import CodeRequest
 

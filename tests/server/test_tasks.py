@@ -118,45 +118,45 @@ async def ask(client: Client[Any], method: str, task_id: str) -> tuple[int, str]
     return 0, ""
 
 
+#: What runs end with: nothing, text, an exception, an exit code, an image.
+ALIKE = (
+    "",
+    "import sys\nprint('out')\nprint('err', file=sys.stderr)\n6 * 7",
+    "1 / 0",
+    "import sys; sys.exit(3)",
+    "from IPython.display import Image\nimport base64\nprint('a')\n"
+    "display(Image(base64.b64decode('iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUl"
+    "EQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==')))\nprint('b')",
+)
+
+
 class TestOnRealKernels:
     @pytest.fixture
     async def client(self, settings: Settings, registry: Registry) -> AsyncIterator[Client[Any]]:
         async with with_tasks(build_server(settings, registry)) as client:
             yield client
 
-    @pytest.mark.parametrize(
-        "code",
-        [
-            "import sys\nprint('out')\nprint('err', file=sys.stderr)\n6 * 7",
-            "1 / 0",
-            "import sys; sys.exit(3)",
-            "",
-            "from IPython.display import Image\nimport base64\nprint('a')\n"
-            "display(Image(base64.b64decode('iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUl"
-            "EQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==')))\nprint('b')",
-        ],
-        ids=["text", "exception", "exit code", "nothing", "image"],
-    )
     @pytest.mark.parametrize("tool", ["run_code", "run_python"])
     async def test_a_task_gives_what_the_call_gives(
-        self, settings: Settings, registry: Registry, projects: Path, tool: str, code: str
+        self, settings: Settings, registry: Registry, projects: Path, tool: str
     ) -> None:
         """Content, error mark and facts; only the run's number and its duration are its own."""
-        (projects / "a.py").write_text("from IPython.display import display\n" + code)
-        arguments = {"code": code} if tool == "run_code" else {"file_name": "a.py"}
         server = build_server(settings, registry)
         async with Client(server) as plain, with_tasks(server) as client:
-            direct = await plain.call_tool_mcp(tool, {**arguments, "session": "direct"})
-            expected = _told(direct)
-            task = await begin(client, tool, **arguments, session="asked")
-            state = await task.wait()
-            assert state.status == "completed"
-            assert _told(CallToolResult.model_validate(state.result)) == expected
-            # Most clients do it all in one call.
-            driven = await client.call_tool_mcp(tool, {**arguments, "session": "driven"})
-            assert _told(driven) == expected
-            pictures = [block for block in direct.content if isinstance(block, ImageContent)]
-            assert bool(pictures) == ("Image" in code)
+            for code in ALIKE:
+                (projects / "a.py").write_text("from IPython.display import display\n" + code)
+                arguments = {"code": code} if tool == "run_code" else {"file_name": "a.py"}
+                direct = await plain.call_tool_mcp(tool, {**arguments, "session": "direct"})
+                expected = _told(direct)
+                task = await begin(client, tool, **arguments, session="asked")
+                state = await task.wait()
+                assert state.status == "completed"
+                assert _told(CallToolResult.model_validate(state.result)) == expected
+                # Most clients do it all in one call.
+                driven = await client.call_tool_mcp(tool, {**arguments, "session": "driven"})
+                assert _told(driven) == expected
+                pictures = [block for block in direct.content if isinstance(block, ImageContent)]
+                assert bool(pictures) == ("Image" in code)
 
     async def test_the_client_has_the_task_while_the_program_runs(
         self, client: Client[Any], projects: Path

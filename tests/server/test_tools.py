@@ -1,4 +1,4 @@
-"""The tools as a client in memory sees them, in both eras of the protocol."""
+"""The tools as a client in memory sees them; in both eras what the protocol may change."""
 
 from __future__ import annotations
 
@@ -23,11 +23,61 @@ from server.app import build_server, warm_up
 from server.settings import Settings
 from tests.conftest import until
 from tests.kernels.fake_kernel import FakeBackend, FakeKernel
-from tests.server.caller import NAMES, Caller, Mode
+from tests.notebooks.files import file_of
+from tests.server.caller import NAMES, Caller, Mode, both_eras
 
 GONE = "session restarted: its variables are gone"
 
 
+@pytest.fixture
+def mode() -> Mode:
+    """The newer era, except where a test asks for both."""
+    return "auto"
+
+
+@both_eras
+async def test_every_tool_answers(caller: Caller, projects: Path) -> None:
+    """The least of each of them, on a real kernel."""
+    (projects / "n.ipynb").write_bytes(file_of({"source": "y = x + 1\ny"}))
+    answers: dict[str, str] = {}
+
+    async def ask(tool: str, **arguments: Any) -> None:
+        result = await caller.call(tool, **arguments)
+        assert not result.is_error
+        assert isinstance(result.content[0], TextContent)
+        answers[tool] = result.content[0].text
+
+    await ask("write_file", file_name="a.py", content="x = 41\nprint(x)")
+    await ask("list_files")
+    await ask("read_file", file_name="a.py")
+    await ask("run_python", file_name="a.py")
+    await ask("run_notebook", file_name="n.ipynb", session="default")
+    await ask("run_code", code="y")
+    await ask("get_output", run_id="1")
+    await ask("read_notebook", file_name="n.ipynb", cell=0)
+    await ask("edit_notebook", file_name="n.ipynb", operations=[{"op": "delete", "cell": 0}])
+    await ask("list_variables")
+    await ask("list_sessions")
+    await ask("stop_run")
+    await ask("restart_session")
+    await ask("close_session")
+    assert answers.keys() == NAMES
+    assert answers["write_file"] == "Wrote a.py (2 lines)."
+    assert answers["list_files"].startswith("a.py (15 bytes)\nn.ipynb (")
+    assert answers["read_file"] == "x = 41\nprint(x)"
+    assert (answers["run_python"], answers["get_output"]) == ("41\n", "41\n")
+    assert answers["run_code"] == "42\n"
+    assert answers["run_notebook"].startswith("n.ipynb: 1 of 1 cells run.")
+    assert "42" in answers["read_notebook"]
+    assert answers["edit_notebook"].startswith("n.ipynb changed.")
+    assert answers["list_variables"].startswith("x: int")
+    assert answers["list_sessions"].startswith("default: idle")
+    assert answers["stop_run"] == "Nothing is running in session 'default'."
+    assert answers["restart_session"].startswith("Session 'default' restarted")
+    assert answers["close_session"].startswith("Session 'default' closed")
+
+
+@both_eras
 class TestTheList:
     async def test_all_tools_are_there_and_described(self, quick: Caller) -> None:
         tools = await quick.client.list_tools()
@@ -176,6 +226,18 @@ class TestBadArguments:
         assert backend.kernels == []
         assert contents(projects) == {"a.py": "1", "n.txt": "text"}
 
+    @pytest.mark.parametrize("mode", ["legacy"])
+    async def test_all_are_refused_alike_in_the_older_era(
+        self, quick: Caller, fakes: Registry, backend: FakeBackend, projects: Path
+    ) -> None:
+        (projects / "a.py").write_text("1")
+        (projects / "n.txt").write_text("text")
+        for tool, arguments, words in BAD:
+            assert words in await quick.refusal(tool, **arguments)
+        assert fakes.sessions("") == []
+        assert backend.kernels == []
+        assert contents(projects) == {"a.py": "1", "n.txt": "text"}
+
     @pytest.mark.parametrize("timeout", [math.nan, math.inf, -math.inf])
     async def test_numbers_that_json_has_not(
         self, settings: Settings, fakes: Registry, timeout: float
@@ -194,6 +256,7 @@ class TestBadArguments:
         with pytest.raises(ToolError, match="argument args has characters"):
             await server.call_tool("run_python", {"file_name": "a.py", "args": ["\ud800"]})
 
+    @both_eras
     async def test_more_sessions_than_allowed(self, quick: Caller, fakes: Registry) -> None:
         for name in "abc":
             await quick.run("run_code", code="1", session=name)
@@ -203,6 +266,7 @@ class TestBadArguments:
         assert re.search(r"Close one first: a \(idle \d+ s\), b \(.*\), c \(.*\)\.$", words)
         assert fakes.sessions("") == before
 
+    @both_eras
     async def test_a_kernel_that_does_not_start(self, quick: Caller, backend: FakeBackend) -> None:
         backend.failures = ["/the/python has no ipykernel, so it cannot run kernels."]
         assert "has no ipykernel" in await quick.refusal("run_code", code="1")
@@ -243,6 +307,7 @@ class TestRuns:
         texts, facts = await caller.run("run_code", code="y")
         assert (texts[0], facts["run_id"]) == ("7\n", "3")
 
+    @both_eras
     async def test_a_failing_program_is_a_result(self, caller: Caller, projects: Path) -> None:
         (projects / "bad.py").write_text("print('before')\n1/0\n")
         texts, facts = await caller.run("run_python", file_name="bad.py")
@@ -259,6 +324,7 @@ class TestRuns:
         assert texts[-1].startswith("[exit code 3 · ")
         assert facts["exit_code"] == 3
 
+    @both_eras
     async def test_images_come_with_their_description(self, caller: Caller) -> None:
         code = (
             "import base64, IPython.display as d\n"
@@ -283,6 +349,7 @@ class TestRuns:
         assert sorted(facts["execution_count"] for _, facts in results) == [1, 2, 3]
         assert len({facts["run_id"] for _, facts in results}) == 3
 
+    @both_eras
     async def test_a_cancelled_call_stops_its_run(self, caller: Caller, registry: Registry) -> None:
         await caller.run("run_code", code="x = 1")
         session = registry.find("", "default")
@@ -295,6 +362,7 @@ class TestRuns:
         texts, facts = await caller.run("run_code", code="x")
         assert (texts[0], facts["state"]) == ("1\n", "kept")
 
+    @both_eras
     async def test_a_client_that_goes_away_stops_its_run(
         self, settings: Settings, registry: Registry, mode: Mode
     ) -> None:
@@ -312,6 +380,7 @@ class TestRuns:
 class TestEndings:
     """On fake kernels: what of a result depends on how its run ended."""
 
+    @both_eras
     async def test_a_timeout_and_what_follows(self, quick: Caller, backend: FakeBackend) -> None:
         def answer(kernel: FakeKernel) -> None:
             kernel.obey = FakeKernel.fail
@@ -329,6 +398,7 @@ class TestEndings:
         assert texts[-1].endswith(" · in a fresh kernel]")
         assert facts["state"] == "kept"
 
+    @both_eras
     async def test_a_death(self, quick: Caller, backend: FakeBackend) -> None:
         backend.answer = lambda kernel: kernel.end(Exit(signal=9))
         texts, facts = await quick.run("run_code", code="1")
@@ -351,6 +421,7 @@ class TestEndings:
         assert "since the last run the kernel was killed because the machine ran" in texts[-1]
         assert facts["state"] == "lost"
 
+    @both_eras
     async def test_a_call_that_is_cancelled_while_it_waits_never_runs(
         self, quick: Caller, fakes: Registry, backend: FakeBackend
     ) -> None:
@@ -368,6 +439,7 @@ class TestEndings:
         await until(lambda: not session.runs)
         assert backend.kernels[0].requests == 1
 
+    @both_eras
     async def test_everything_said_can_travel_as_json(
         self, quick: Caller, backend: FakeBackend
     ) -> None:
@@ -410,6 +482,7 @@ class TestSessions:
             call.cancel()
         await asyncio.wait(calls)
 
+    @both_eras
     async def test_stopping(self, caller: Caller, registry: Registry) -> None:
         await caller.run("run_code", code="x = 1")
         assert await caller.text("stop_run") == "Nothing is running in session 'default'."
@@ -438,6 +511,7 @@ class TestSessions:
         assert texts[0] == "Not run: it was stopped before it began."
         assert (facts["status"], facts["exit_code"]) == ("interrupted", None)
 
+    @both_eras
     async def test_restarting_and_closing(self, caller: Caller) -> None:
         leave = "import atexit\natexit.register(print, 'at exit')"
         await caller.run("run_code", code=leave)
@@ -527,6 +601,7 @@ class TestProgress:
     async def test_it_is_what_clients_rely_on(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.undo()
         assert (progress._NEWS, progress._HEARTBEAT) == (1.0, 5.0)
+        assert progress._PAUSE == progress._HEARTBEAT - progress._NEWS
 
     async def follow(
         self, caller: Caller, fakes: Registry, backend: FakeBackend
@@ -544,6 +619,7 @@ class TestProgress:
         await until(lambda: fakes.sessions("") and fakes.sessions("")[0].count)
         return call, told, backend.kernels[0]
 
+    @both_eras
     async def test_new_lines_are_told_once(
         self, quick: Caller, fakes: Registry, backend: FakeBackend
     ) -> None:
@@ -572,9 +648,15 @@ class TestProgress:
         assert message.endswith("x\nthe end")
         assert len(message) < 2200
 
+    @both_eras
     async def test_a_silent_run_has_a_heartbeat(
-        self, quick: Caller, fakes: Registry, backend: FakeBackend
+        self,
+        quick: Caller,
+        fakes: Registry,
+        backend: FakeBackend,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        monkeypatch.setattr(progress, "_PAUSE", 0.1)
         call, told, kernel = await self.follow(quick, fakes, backend)
         await until(lambda: len(told) == 3)
         kernel.succeed()
@@ -583,6 +665,7 @@ class TestProgress:
         for (earlier, _), (later, _) in itertools.pairwise(told):
             assert later - earlier > 0.09, "not with every look"
 
+    @both_eras
     async def test_a_waiting_run_says_that_it_waits(
         self, quick: Caller, fakes: Registry, backend: FakeBackend
     ) -> None:
@@ -600,6 +683,7 @@ class TestProgress:
         kernel.succeed()
         await asyncio.gather(call, second)
 
+    @both_eras
     async def test_who_does_not_ask_is_not_told(
         self, quick: Caller, fakes: Registry, backend: FakeBackend
     ) -> None:
