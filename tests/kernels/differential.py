@@ -133,21 +133,16 @@ class Bench:
     def python(self, *args: str, name: str = "x.py", stdin: str = "") -> Outcome:
         """Run a file as `python file.py` in its folder."""
         path = self.folder / name
-        reading, writing = os.pipe()
-        with open(reading, "rb") as given:
-            # All is there before the program looks, as in a kernel; a pipe holds that much.
-            with open(writing, "wb") as pipe:
-                pipe.write(stdin.encode())
-            done = subprocess.run(
-                [sys.executable, path.name, *args],
-                cwd=path.parent,
-                env=ENVIRONMENT,
-                stdin=given,
-                capture_output=True,
-                # No terminal to ask at.
-                start_new_session=True,
-                timeout=60,
-            )
+        done = subprocess.run(
+            [sys.executable, path.name, *args],
+            cwd=path.parent,
+            env=ENVIRONMENT,
+            input=stdin.encode(),
+            capture_output=True,
+            # No terminal to ask at.
+            start_new_session=True,
+            timeout=60,
+        )
         return Outcome(
             done.stdout.decode("utf-8", "backslashreplace"),
             done.stderr.decode("utf-8", "backslashreplace"),
