@@ -163,6 +163,8 @@ class Collector:
             self._display(content, False)
 
     def _exchange(self, displays: list[_Shown], new: _Shown) -> None:
+        if self._recording is not None and displays:
+            self._recording.exchanges += 1
         for shown in displays:
             if self._fits(new.size - shown.size):
                 shown.size = new.size

@@ -67,6 +67,8 @@ class Recording:
         self._floor = Mark(0, 0), 0, 0
         #: Set whenever there is more; who waits clears it.
         self.grown = asyncio.Event()
+        #: How often something was forgotten, and how often a display was exchanged.
+        self.clears = self.exchanges = 0
 
     @property
     def extent(self) -> int:
@@ -112,9 +114,15 @@ class Recording:
         """Where it ends now."""
         return Mark(self.length, len(self.places))
 
+    @property
+    def floor(self) -> Mark:
+        """What `clear` goes back to now."""
+        return self._floor[0]
+
     def clear(self) -> None:
         """Forget all, or all of this part."""
         mark, blobs, size = self._floor
+        self.clears += self.mark != mark
         self._store.clear(size)
         self.length, self._pending_size = mark.at, 0
         self.places, self._pending = self.places[: mark.places], []

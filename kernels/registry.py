@@ -240,6 +240,10 @@ class Registry:
             )
         return run
 
+    def history(self, owner: str) -> list[Run]:
+        """All remembered runs of the owner, oldest first."""
+        return [run for who, run in self._history.values() if who == owner]
+
     def runs(self, owner: str, name: str) -> list[Run]:
         """The remembered runs of the session of that name, or of the last one that had it,
         oldest first. Raises `SessionNotFound`."""

@@ -105,6 +105,8 @@ class NotebookRun:
             if cell.type == "code" and cell.source.strip() and "skip-execution" not in cell.tags
         ]
         self.total = len(self._todo)
+        #: How they are called.
+        self.labels = [named(number, cell.id) for number, cell in self._todo]
         self._store: Store | None = store
         # Of a notebook that is run as a whole no widget stays.
         chosen = set(numbers)
@@ -115,7 +117,8 @@ class NotebookRun:
         self._send: Send | None = None
         self._current: tuple[int, Cell] | None = None
         self._recording: Recording | None = None
-        self._begin = Mark(0, 0)
+        #: Where the output of the one under way begins.
+        self.begin = Mark(0, 0)
         self._since = 0.0
         self._changed: set[int] = set()
         self._silent: set[int] = set()
@@ -153,7 +156,7 @@ class NotebookRun:
             return None
         number, cell = self._current = self._todo[len(self.cells)]
         self._recording = recording
-        self._begin, self._since = recording.mark, time.monotonic()
+        self.begin, self._since = recording.mark, time.monotonic()
         recording.begin_part(f"[{named(number, cell.id)}]")
         first = not self.cells
         return CellRequest(cell.source, self._directory, first, self._stdin if first else "")
@@ -201,7 +204,7 @@ class NotebookRun:
                 cell.id,
                 result.status,
                 result.duration,
-                self._begin,
+                self.begin,
                 self._recording.mark,
                 allowed,
             )

@@ -20,6 +20,8 @@ _OPERATION = ("/health", "/ready", "/metrics")
 _SECRETS = {"token", "access_token", "api_key", "apikey", "key", "authorization"}
 #: FastMCP's own pages, whose queries are those of the standard.
 _OAUTH = ("/authorize", "/auth/", "/consent", "/token", "/register", "/.well-known/")
+#: In the scope of a request whose refusals are sent as they are.
+OWN_WORDS = "rmi.words"
 
 
 class Gate:
@@ -52,7 +54,9 @@ class Gate:
             receive,
             send,
             self._ending,
-            lambda status: in_our_words(scope, status, self._tokens),
+            lambda status: (
+                None if OWN_WORDS in scope else in_our_words(scope, status, self._tokens)
+            ),
         )
         try:
             exchange.other = self._refusal(scope)

@@ -11,7 +11,8 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from server.remote.gate import Gate
+from server.page.pages import is_of_page
+from server.remote.gate import OWN_WORDS, Gate
 from server.remote.http_settings import HttpSettings
 from server.remote.rates import Allowance, Rates
 
@@ -23,10 +24,12 @@ def build_app(
     settings: HttpSettings,
     hosts: Sequence[str],
     refused: Callable[[str], None],
+    page: ASGIApp | None = None,
 ) -> Gate:
     """The application over `server`, whose authentication and further routes it takes over.
 
-    `hosts` are names of the server beside those of the settings. For `refused` see `Gate`.
+    `hosts` are names of the server beside those of the settings. For `refused` see `Gate`; `page`
+    answers requests for itself (see `page.pages`).
     """
     limits = [Middleware(Rates, allowance=Allowance(settings.token_calls))]
     options: dict[str, Any] = {"middleware": limits, "host_origin_protection": False}
@@ -48,6 +51,8 @@ def build_app(
             allow_headers=["*"],
             expose_headers=["mcp-session-id", "www-authenticate"],
         )
+    if page is not None:
+        app = _beside(page, app)
     # Around everything, so that a page in a browser reaches nothing at all.
     app = HostOriginGuardMiddleware(
         app,
@@ -56,6 +61,20 @@ def build_app(
         mode="strict",
     )
     return Gate(app, refused, tokens=settings.oauth is None)
+
+
+def _beside(page: ASGIApp, others: ASGIApp) -> ASGIApp:
+    """The page is no part of what pages of allowed origins may use, so it stands outside that."""
+
+    async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and is_of_page(scope["path"]):
+            # It refuses in words of its own.
+            scope[OWN_WORDS] = True
+            await page(scope, receive, send)
+        else:
+            await others(scope, receive, send)
+
+    return dispatch
 
 
 def _own_origins(settings: HttpSettings) -> list[str]:

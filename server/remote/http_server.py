@@ -9,7 +9,6 @@ import logging
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
-from functools import partial
 from ipaddress import ip_address
 from typing import Any
 
@@ -22,6 +21,9 @@ from kernels.watch import Watcher
 from server import logs
 from server.app import build_server, collect_seldom, limits_of, version, warm_up
 from server.audit import AuditError, audit_of
+from server.page.feeds import Feeds
+from server.page.login import Logins
+from server.page.pages import Page
 from server.remote import revocation
 from server.remote.authentication import provider
 from server.remote.connections import PatientProtocol, listen
@@ -82,11 +84,14 @@ class HttpServer:
     async def serve(self, backend: LocalBackend, stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then end within five seconds. Raises `TunnelError`."""
         metrics, doors = Metrics(), Doors()
-        watchers: list[Watcher] = [metrics, Tracing(self._settings.projects_dir), *self._audits]
+        feeds = Feeds(self._settings.python, self._settings.projects_dir)
+        tracing = Tracing(self._settings.projects_dir)
+        watchers: list[Watcher] = [metrics, feeds, tracing, *self._audits]
         limits = limits_of(self._settings, self._http.token_sessions, self._http.token_runs)
         async with Registry(backend, limits, watchers) as registry:
             registry.prepare()
             metrics.watch(registry)
+            feeds.watch(registry)
             middleware = [*self._audits, metrics, doors]
             server = build_server(self._settings, registry, self._auth, middleware)
 
@@ -100,9 +105,15 @@ class HttpServer:
             collect_seldom()
             async with self._tunnel(stop) as tunnel:
                 hosts = [each.host for each in (tunnel, self._http.oauth) if each is not None]
-                gate = build_app(server, self._http, hosts, metrics.refused)
-                ending = partial(registry.close_all, self._settings.grace)
-                watching = asyncio.create_task(revocation.watch(self._tokens, ending))
+                logins = Logins(None if self._auth is None else self._tokens)
+                page = Page(registry, feeds, self._settings, logins, version())
+                gate = build_app(server, self._http, hosts, metrics.refused, page.app())
+
+                def revoked(name: str) -> None:
+                    feeds.close(name)
+                    registry.close_all(self._settings.grace, name)
+
+                watching = asyncio.create_task(revocation.watch(self._tokens, revoked))
                 async with self._listening(gate) as listening:
                     self._greet(tunnel)
                     await _until(stop, tunnel, listening)

@@ -1,0 +1,77 @@
+// What the server tells, as it happens: reconnects by itself and goes on where it stopped.
+
+/** Seconds that a hidden page keeps its connection: browsers allow a host only a few. */
+const HIDDEN = 5;
+
+export class Feed {
+  /** `told(event)` for every event; `state(connected)` at every change; `reset()` when what was
+   * missed is no longer kept and everything must be fetched anew. */
+  constructor({ told, state, reset }) {
+    Object.assign(this, { told, state, reset });
+    this.source = null;
+    this.mark = null;
+    this.delay = 500;
+    this.retry = 0;
+    this.rest = 0;
+    document.addEventListener("visibilitychange", () => this.#seen());
+    addEventListener("online", () => this.mark !== null && this.open());
+    addEventListener("pageshow", (event) => event.persisted && this.mark !== null && this.open());
+  }
+
+  /** Begin at `mark`. */
+  start(mark) {
+    this.mark = mark;
+    this.open();
+  }
+
+  stop() {
+    this.#shut();
+    this.mark = null;
+  }
+
+  open() {
+    this.#shut();
+    const source = new EventSource(`/page/events?mark=${encodeURIComponent(this.mark)}`);
+    this.source = source;
+    source.onopen = () => {
+      this.delay = 500;
+      this.state(true);
+    };
+    source.onmessage = (message) => {
+      if (source !== this.source) return;
+      const event = JSON.parse(message.data);
+      if (event.reset) {
+        this.stop();
+        this.reset();
+        return;
+      }
+      if (message.lastEventId) this.mark = message.lastEventId;
+      this.told(event);
+    };
+    source.onerror = () => {
+      if (source !== this.source) return;
+      this.state(false);
+      // It tries again by itself after a broken connection, but not after an answer that is none.
+      if (source.readyState === EventSource.CLOSED) this.#later();
+    };
+  }
+
+  #later() {
+    this.#shut();
+    this.retry = setTimeout(() => this.reset(), this.delay);
+    this.delay = Math.min(this.delay * 2, 15000);
+  }
+
+  #shut() {
+    clearTimeout(this.retry);
+    this.source?.close();
+    this.source = null;
+  }
+
+  #seen() {
+    clearTimeout(this.rest);
+    if (this.mark === null) return;
+    if (document.hidden) this.rest = setTimeout(() => this.#shut(), HIDDEN * 1000);
+    else if (this.source === null) this.open();
+  }
+}
