@@ -23,8 +23,8 @@ PAGE_POLICY = (
 #: Of HTML that a program has shown: its scripts run, in an origin of their own, and reach nothing.
 FRAME_POLICY = (
     "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; "
-    "style-src 'unsafe-inline'; img-src data: blob:; media-src data: blob:; font-src data:; frame-ancestors 'self'; "
-    "connect-src 'none'; form-action 'none'; base-uri 'none'"
+    "style-src 'unsafe-inline'; img-src data: blob:; media-src data: blob:; font-src data:; "
+    "frame-ancestors 'self'; connect-src 'none'; form-action 'none'; base-uri 'none'"
 )
 #: Of everything else, which is data.
 DATA_POLICY = "default-src 'none'; sandbox; frame-ancestors 'none'"
