@@ -21,6 +21,7 @@ from kernels.limits import Limits
 from kernels.registry import Registry
 from kernels.turn import Policy
 from server.document import Faces
+from server.questions import Audience
 from server.resources import register_resources
 from server.settings import Settings
 from server.tasks import Tasks
@@ -169,10 +170,12 @@ def build_server(
     registry: Registry,
     auth: AuthProvider | None = None,
     middleware: Sequence[Middleware] = (),
+    audience: Audience | None = None,
 ) -> FastMCP[Any]:
     """The server over `registry`, which the caller enters and leaves around its use.
 
     `auth`: who may come in over HTTP. `middleware` sees calls as they come, the first one first.
+    `audience`: see `questions.Audience`.
     """
     server = Server(
         "RmiAgentMcpServer",
@@ -185,7 +188,7 @@ def build_server(
         auth=auth,
     )
     faces = Faces()
-    register_tools(server, settings, registry, faces)
+    register_tools(server, settings, registry, faces, audience)
     register_resources(server, registry, faces)
     server.add_extension(Tasks())
     return server

@@ -2,7 +2,8 @@
 
 It holds sizes and hashes, never contents: no code, no output, no input, no credential. Its lines:
 
-- `"event": "call"`, when a tool call or the reading of a resource has been answered;
+- `"event": "call"`, when a tool call, the reading of a resource or a control of the page has been
+  answered;
 - `"event": "end"`, when what that call left going on is over: a task, or a run in the background.
 """
 
@@ -14,7 +15,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -106,14 +107,7 @@ class Audit(Middleware):
         """Record a call of a tool."""
         arguments = context.message.arguments or {}
         facts = {**_who(context), "tool": _short(context.message.name)}
-        for name, key in (("session", "session"), ("run_id", "run"), ("file_name", "file")):
-            if name in arguments:
-                facts[key] = _short(arguments[name])
-        for name in ("code", "content"):
-            if isinstance(text := arguments.get(name), str):
-                facts["sha256"] = _hash(text)
-        facts["argument_bytes"] = _size(arguments)
-        return await self._record(context, call_next, facts)
+        return await self._record(context, call_next, {**facts, **_of_arguments(arguments)})
 
     async def on_read_resource(
         self, context: MiddlewareContext[Any], call_next: CallNext[Any, Any]
@@ -146,10 +140,23 @@ class Audit(Middleware):
         if context.fastmcp_context is None or context.fastmcp_context.request_context is None:
             # The server warms itself up.
             return await call_next(context)
+        return await self._recorded(facts, partial(call_next, context))
+
+    async def of_page(
+        self, who: str, control: str, more: Mapping[str, Any], act: Callable[[], Awaitable[Any]]
+    ) -> Any:
+        """Record what somebody has done on the page; the result of `act`, which does it.
+
+        `control`: what it is called. `more`: its arguments, as those of a tool.
+        """
+        facts = {"who": _short(who), "transport": "page", "control": _short(control)}
+        return await self._recorded({**facts, **_of_arguments(more)}, act)
+
+    async def _recorded(self, facts: dict[str, Any], act: Callable[[], Awaitable[Any]]) -> Any:
         call = _Call(facts)
         token = _call.set(call)
         try:
-            result = await call_next(context)
+            result = await act()
         except asyncio.CancelledError:
             self._answered(call, "cancelled")
             raise
@@ -250,6 +257,18 @@ def _who(context: MiddlewareContext[Any]) -> dict[str, Any]:
     if context.fastmcp_context is not None and context.fastmcp_context.transport is not None:
         facts["transport"] = context.fastmcp_context.transport
     return facts
+
+
+def _of_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of a call before its answer."""
+    facts: dict[str, Any] = {}
+    for name, key in (("session", "session"), ("run_id", "run"), ("file_name", "file")):
+        if name in arguments:
+            facts[key] = _short(arguments[name])
+    for name in ("code", "content"):
+        if isinstance(text := arguments.get(name), str):
+            facts["sha256"] = _hash(text)
+    return {**facts, "argument_bytes": _size(arguments)}
 
 
 def _outcome(result: Any) -> tuple[str, dict[str, Any]]:

@@ -6,6 +6,7 @@ heavy imports, so that it is ready when the client has shaken hands.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import sys
@@ -13,11 +14,12 @@ import sys
 if __package__ in (None, ""):
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from kernels.launching import LocalSpec, kernel_environment
 from kernels.local import LocalBackend
-from server.settings import Settings, load
+from server.settings import Settings, load, page_port
 from server.values import SettingError
 
 if TYPE_CHECKING:
@@ -26,16 +28,19 @@ if TYPE_CHECKING:
 
     from kernels.watch import Watcher
     from server.audit import Audit
+    from server.page.alone import PageAlone
     from server.remote.http_server import HttpServer
 
 _USAGE = """\
-usage: rmi-agent-mcp-server [--http] [--tunnel]
+usage: rmi-agent-mcp-server [--page PORT | --http | --tunnel]
        rmi-agent-mcp-server token new NAME | token list | token revoke NAME
 
 Without options it serves MCP over standard input and output, as Claude Desktop and Claude Code
 start it.
 
-  --http     serves remote clients: MCP over HTTP at /mcp, for older clients over SSE at /sse
+  --page     besides, shows what happens on a page of this machine: http://127.0.0.1:PORT/
+  --http     serves remote clients: MCP over HTTP at /mcp, for older clients over SSE at /sse,
+             and the page at /
   --tunnel   the same, and makes it reachable from everywhere through ngrok
   token      makes, lists and revokes the tokens with which remote clients come in
 
@@ -53,15 +58,27 @@ def main(argv: list[str] | None = None) -> int:
         from server.remote import token_command
 
         return token_command.main(words[1:])
-    if unknown := [word for word in words if word not in ("--http", "--tunnel")]:
-        return _complain(f"unknown argument {unknown[0]!r}; try --help.")
     try:
+        page, words = _page_option(words)
+        if unknown := [word for word in words if word not in ("--http", "--tunnel")]:
+            return _complain(f"unknown argument {unknown[0]!r}; try --help.")
+        if words and page is not None:
+            return _complain("--page is for stdio; over HTTP the page is at / of the server.")
         settings = load()
         if words:
             return _serve_http(settings, "--tunnel" in words)
+        return _serve_stdio(settings if page is None else replace(settings, page=page))
     except SettingError as error:
         return _complain(str(error))
-    _serve_stdio(settings)
+
+
+def _page_option(words: list[str]) -> tuple[int | None, list[str]]:
+    """The port after `--page`, if there is one, and the other words."""
+    if "--page" not in words:
+        return None, words
+    at = words.index("--page")
+    port = page_port({"--page": "".join(words[at + 1 : at + 2]) or "none"}, "--page")
+    return port, words[:at] + words[at + 2 :]
 
 
 def _complain(sentence: str, code: int = 2) -> int:
@@ -155,11 +172,26 @@ async def _over_stdio(settings: Settings, backend: LocalBackend) -> int:
         except AuditError as error:
             await backend.close()
             return _complain(str(error))
+    page: PageAlone | None = None
+    if settings.page is not None:
+        from server.page.alone import PageAlone
+
+        try:
+            page = PageAlone(settings, settings.page)
+        except (SettingError, OSError) as error:
+            await backend.close()
+            return _complain(str(error))
     watchers: list[Watcher] = [Tracing(settings.projects_dir), *audits]
-    async with Registry(backend, limits_of(settings), watchers) as registry:
+    if page is not None:
+        watchers.append(page.feeds)
+    async with contextlib.AsyncExitStack() as stack:
+        registry = await stack.enter_async_context(Registry(backend, limits_of(settings), watchers))
         registry.prepare()
-        server = build_server(settings, registry, middleware=audits)
+        feeds = page.feeds if page is not None else None
+        server = build_server(settings, registry, middleware=audits, audience=feeds)
         await warm_up(server)
+        if page is not None:
+            await stack.enter_async_context(page.shown(registry, audits))
         collect_seldom()
         serving = asyncio.create_task(server.run_stdio_async(show_banner=False))
         stopped = _on_signal()

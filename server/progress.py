@@ -39,11 +39,14 @@ async def follow(ctx: Context, run: Run, seen: int = 0) -> RunResult | Question:
             if left is not None and left.is_set():
                 run.stop()
                 left = None
-            if question is not None and questions.asks_by_result(ctx):
-                stays = True
-                return question
             if question is not None:
-                await ask(ctx, run, question)
+                if not questions.can_ask(ctx):
+                    pass  # somebody else is asked, on the page
+                elif questions.asks_by_result(ctx):
+                    stays = True
+                    return question
+                else:
+                    await ask(ctx, run, question)
                 seen = question.serial
             await news.tell()
     finally:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Protocol
 
 import anyio
 from fastmcp import Context
@@ -44,6 +45,17 @@ class Answer:
     def seen(self) -> int:
         """The number of the last question that needs not be asked any more."""
         return self.serial if self.given else self.serial - 1
+
+
+class Audience(Protocol):
+    """Who looks on at a page of the server, and may answer where the client cannot."""
+
+    @property
+    def url(self) -> str:
+        """Where the page is."""
+
+    def is_there(self, owner: str) -> bool:
+        """Whether somebody looks at the runs of this owner now."""
 
 
 def can_ask(ctx: Context) -> bool:

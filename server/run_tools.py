@@ -24,7 +24,7 @@ from server.document import Faces
 from server.files import FileError, Projects
 from server.principal import principal
 from server.progress import ask, follow, wait_for_news
-from server.questions import Answer
+from server.questions import Answer, Audience
 from server.settings import Settings
 
 if TYPE_CHECKING:
@@ -38,12 +38,18 @@ class RunTools:
     """The tools over one registry."""
 
     def __init__(
-        self, settings: Settings, registry: Registry, projects: Projects, faces: Faces
+        self,
+        settings: Settings,
+        registry: Registry,
+        projects: Projects,
+        faces: Faces,
+        audience: Audience | None = None,
     ) -> None:
         self._settings = settings
         self._registry = registry
         self._projects = projects
         self._faces = faces
+        self._audience = audience
 
     async def run_python(
         self,
@@ -97,7 +103,10 @@ class RunTools:
         restart: bool,
         background: bool,
     ) -> ToolResult | InputRequiredResult:
-        request = replace(request, ask=questions.can_ask(ctx))
+        asked = questions.can_ask(ctx) or (
+            self._audience is not None and self._audience.is_there(principal())
+        )
+        request = replace(request, ask=asked)
         return await self.start(ctx, request, session, timeout, restart, background)
 
     async def start(

@@ -12,6 +12,7 @@ from kernels.transcript import clean
 from kernels.variables import Variables
 from server.arguments import SessionName, refusal
 from server.principal import principal
+from server.questions import Audience
 from server.settings import Settings
 
 _MOST_CHARACTERS = 20_000
@@ -20,17 +21,24 @@ _MOST_CHARACTERS = 20_000
 class SessionTools:
     """The tools over one registry."""
 
-    def __init__(self, settings: Settings, registry: Registry) -> None:
+    def __init__(
+        self, settings: Settings, registry: Registry, audience: Audience | None = None
+    ) -> None:
         self._settings = settings
         self._registry = registry
+        self._audience = audience
 
     async def list_sessions(self) -> str:
         sessions = self._registry.sessions(principal())
         if not sessions:
-            return "There is no session yet. The first run makes one."
+            return f"There is no session yet. The first run makes one.{self._page()}"
         pids = [session.pid for session in sessions]
         memory = await asyncio.to_thread(lambda: [resident(pid) for pid in pids])
-        return "\n".join(map(self._describe, sessions, memory))
+        return "\n".join(map(self._describe, sessions, memory)) + self._page()
+
+    def _page(self) -> str:
+        audience = self._audience
+        return f"\nWhat happens in them is shown at {audience.url}" if audience is not None else ""
 
     def _describe(self, session: Session, memory: int | None) -> str:
         parts = [str(session.state), f"age {_span(session.age)}"]

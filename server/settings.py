@@ -39,6 +39,8 @@ class Settings:
     log_level: str | None  # RMI_LOG_LEVEL
     #: A file, "off", or None: each transport has its own.
     audit_log: str | None  # RMI_AUDIT_LOG
+    #: The port of the page beside stdio, 0 for any; None: no page. HTTP has it at `/`.
+    page: int | None  # RMI_PAGE
 
 
 def load(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -67,7 +69,13 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         state_dir=_state_dir(values),
         log_level=level or None,
         audit_log=text(values, "RMI_AUDIT_LOG") or None,
+        page=page_port(values),
     )
+
+
+def page_port(values: Mapping[str, str], name: str = "RMI_PAGE") -> int | None:
+    """The port under this name; None where there is none. Raises `SettingError`."""
+    return count(values, name, 0, 0, 65535) if text(values, name) else None
 
 
 def _projects_dir(values: Mapping[str, str]) -> Path:

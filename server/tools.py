@@ -13,18 +13,23 @@ from server.document import Faces
 from server.file_tools import FileTools
 from server.files import Projects
 from server.notebook_tools import NotebookTools
+from server.questions import Audience
 from server.run_tools import RunTools
 from server.session_tools import SessionTools
 from server.settings import Settings
 
 
 def register_tools(
-    server: FastMCP[Any], settings: Settings, registry: Registry, faces: Faces
+    server: FastMCP[Any],
+    settings: Settings,
+    registry: Registry,
+    faces: Faces,
+    audience: Audience | None = None,
 ) -> None:
     """Add every tool to `server`."""
     projects = Projects(settings.projects_dir)
-    runs = RunTools(settings, registry, projects, faces)
-    sessions = SessionTools(settings, registry)
+    runs = RunTools(settings, registry, projects, faces, audience)
+    sessions = SessionTools(settings, registry, audience)
     files = FileTools(projects)
     notebooks = NotebookTools(projects, registry, runs)
     for function, hints in (

@@ -102,7 +102,7 @@ class Api:
 
     async def history(self, request: Request, owner: str) -> Response:
         """The runs of a session, or those of them in which all words are found."""
-        runs = self._registry.runs(owner, request.path_params["name"])[::-1]
+        runs = self._registry.runs(owner, _session(request))[::-1]
         before = number(request, "before", 0, 10**15)
         if before:
             runs = [run for run in runs if int(run.id) < before]
@@ -114,7 +114,7 @@ class Api:
         """All that was run in a session, as a notebook to save."""
         from notebooks.history import notebook_of
 
-        name = request.path_params["name"]
+        name = _session(request)
         text = await notebook_of(self._registry.runs(owner, name))
         data = text.encode("utf-8", "backslashreplace")
         return download(data, f"{name}.ipynb", "application/x-ipynb+json")
@@ -124,6 +124,14 @@ class Api:
 
     def _view(self, run: Run) -> dict[str, Any]:
         return run_view(run, self._feeds.askings.of(run))
+
+
+def _session(request: Request) -> str:
+    """The name that is asked for. It stands in the query, where browsers leave `..` as it is."""
+    name = request.query_params.get("session", "")
+    if not name:
+        raise Refused(400, "The address names no session; add ?session= and its name.")
+    return name
 
 
 def _source(run: Run) -> dict[str, Any]:

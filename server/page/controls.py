@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -11,25 +13,48 @@ from kernels.errors import BadRequest
 from kernels.execution import CodeRequest
 from kernels.registry import Registry
 from kernels.transcript import clean
+from server.audit import Audit
 from server.page.answers import Refused, answer, body
 from server.page.feeds import Feeds
 from server.page.views import asker
+from server.remote.rates import Allowance
 
 #: What runs of the page are asked by.
 ASKER = "this page"
 #: Characters of code, and of an answer.
 _CODE, _ANSWER = 1_000_000, 100_000
+#: What the audit log calls them.
+_AUDITED = {"run": "run_id"}
 
 
 class Controls:
-    """Over one registry. `timeout`: seconds that a run of the page may take."""
+    """Over one registry. `timeout`: seconds that a run of the page may take. `calls`: how many
+    controls a minute each owner has. `audits` record them."""
 
-    def __init__(self, registry: Registry, feeds: Feeds, timeout: float) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        feeds: Feeds,
+        timeout: float,
+        calls: int,
+        audits: Sequence[Audit] = (),
+    ) -> None:
         self._registry, self._feeds, self._timeout = registry, feeds, timeout
+        self._allowance, self._audits = Allowance(calls), audits
 
     async def do(self, request: Request, owner: str) -> Response:
         """Answer POST /page/do."""
+        if wait := self._allowance.take(owner):
+            words = f"Too many controls: at most {self._allowance.calls} a minute. Wait {wait} s."
+            raise Refused(429, words)
         asked = await body(request)
+        act: Callable[[], Awaitable[Any]] = partial(self._carry_out, owner, asked)
+        for audit in self._audits:
+            arguments = {_AUDITED.get(name, name): value for name, value in asked.items()}
+            act = partial(audit.of_page, owner, asked.get("do", ""), arguments, act)
+        return answer(await act())
+
+    async def _carry_out(self, owner: str, asked: dict[str, Any]) -> dict[str, Any]:
         match asked.get("do"):
             case "stop":
                 facts = self._stop(owner, _text(asked, "run"))
@@ -44,7 +69,7 @@ class Controls:
             case _:
                 raise BadRequest("`do` must be stop, restart, close, run or answer.")
         self._feeds.poke(owner)
-        return answer(facts)
+        return facts
 
     def _stop(self, owner: str, run_id: str) -> dict[str, Any]:
         run = self._registry.find_run(owner, run_id)

@@ -13,6 +13,7 @@ from kernels.registry import Registry
 from kernels.run import Run
 from kernels.session import Session
 from server.page.following import Followed
+from server.page.pythons import Description
 from server.page.views import Askings, encoded, run_view, session_view
 from server.page.weighing import Weighing
 
@@ -52,7 +53,7 @@ class Feed:
         owner: str,
         registry: Registry,
         askings: Askings,
-        python: str,
+        python: Description,
         over: Callable[[Feed], None],
     ) -> None:
         self.owner = owner

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
+from kernels.execution import Request
 from kernels.registry import Registry
 from kernels.run import Run
 from kernels.steps import Work
 from kernels.watch import Kind
+from server.page.answering import client_is_asked, refuse_in_time
 from server.page.feed import Feed
-from server.page.views import Askings
+from server.page.pythons import describe
+from server.page.views import Askings, asker
 
 
 class Feeds:
     """Makes feeds when they are wanted. As a `Watcher` of the registry it has them told of runs.
 
-    `python` and `projects`: what kernels run, and where, as the settings say.
+    `python` and `projects`: what kernels run, and where, as the settings say. `url`: where the
+    page is.
     """
 
-    def __init__(self, python: str, projects: Path) -> None:
-        self._python = python
+    def __init__(self, python: str, projects: Path, url: str = "") -> None:
+        self.url = url
+        self._python = describe(python)
         self._registry: Registry | None = None
         self._feeds: dict[str, Feed] = {}
+        self._refusing: set[asyncio.Task[None]] = set()
         self.askings = Askings(projects)
 
     def watch(self, registry: Registry) -> None:
@@ -36,6 +43,12 @@ class Feeds:
             feed = Feed(owner, self._registry, self.askings, self._python, self._forget)
             self._feeds[owner] = feed
         return feed
+
+    def is_there(self, owner: str) -> bool:
+        """Whether somebody has a page of the owner's before them: one that is hidden has no
+        stream."""
+        feed = self._feeds.get(owner)
+        return feed is not None and feed.pages > 0
 
     def poke(self, owner: str) -> None:
         """Something may have changed that is no run."""
@@ -57,6 +70,11 @@ class Feeds:
     def run_queued(self, owner: str, run: Run, work: Work) -> None:
         """A run waits for its turn."""
         self.askings.note(run, work)
+        # Who has asked for it on the page may take their time.
+        if isinstance(work, Request) and work.ask and not (asker.get() or client_is_asked()):
+            task = asyncio.create_task(refuse_in_time(run, lambda: self.is_there(owner)))
+            self._refusing.add(task)
+            task.add_done_callback(self._refusing.discard)
         if feed := self._feeds.get(owner):
             feed.tell(run)
 

@@ -10,6 +10,8 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from server.remote.gate import OWN_WORDS
+
 #: Where the page's own files are, which are neither private nor anything that a program has made.
 STATIC = "/page/static/"
 #: Of the page itself. Frames are confined to this server also when they go elsewhere by
@@ -87,6 +89,7 @@ class Headers:
             await self._app(scope, receive, send)
             return
         path: str = scope["path"]
+        scope[OWN_WORDS] = True
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 from server.remote.rates import Allowance
 from server.remote.tokens import Token, TokenError, Tokens
 
+#: How the names of cookies begin.
 COOKIE = "rmi_page"
 _BYTES = 32
 #: Seconds without a request after which a login is over.
@@ -39,11 +40,17 @@ class Logins:
     """The logins of this process. Nothing of them is written anywhere.
 
     `tokens`: those that let in, however else clients may log in to MCP; None where everybody may
-    look, which is for servers that only this machine reaches.
+    look, which is for servers that only this machine reaches. `shared`: whoever has logged in sees
+    the sessions of everybody, as where clients need no token.
     """
 
-    def __init__(self, tokens: Tokens | None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._tokens, self._clock = tokens, clock
+    def __init__(
+        self,
+        tokens: Tokens | None,
+        shared: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._tokens, self._shared, self._clock = tokens, shared, clock
         #: By the hash of the cookie; that used longest ago first.
         self._logins: dict[str, _Login] = {}
         self._forget_attempts()
@@ -70,7 +77,7 @@ class Logins:
             return None
         login.used = now
         self._logins[key] = login
-        return login.token.name
+        return "" if self._shared else login.token.name
 
     async def log_in(self, request: Request) -> Response:
         """Answer a POST of {"token"}: 204 and the cookie; 401, 400 or 429 and {"error"}."""
@@ -152,7 +159,12 @@ async def _token(request: Request) -> str | None:
 
 
 def _key(request: HTTPConnection) -> str:
-    return _hash(request.cookies.get(COOKIE, ""))
+    return _hash(request.cookies.get(_cookie(request), ""))
+
+
+def _cookie(request: HTTPConnection) -> str:
+    """Cookies know no ports, so that of another server of this machine has another name."""
+    return f"{COOKIE}_{(request.scope.get('server') or ('', 0))[1]}"
 
 
 def _hash(cookie: str) -> str:
@@ -162,7 +174,7 @@ def _hash(cookie: str) -> str:
 def _set_cookie(response: Response, request: HTTPConnection, value: str | None) -> None:
     """It lasts as long as the browser runs, or, with None, not a moment longer."""
     response.set_cookie(
-        COOKIE,
+        _cookie(request),
         value or "",
         max_age=None if value else 0,
         path="/",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -14,6 +15,8 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from kernels.registry import Registry
+from server.app import version
+from server.audit import Audit
 from server.page.answers import Handler, guarded, refusal
 from server.page.api import Api
 from server.page.controls import Controls
@@ -32,15 +35,22 @@ def is_of_page(path: str) -> bool:
 
 
 class Page:
-    """Over one registry, whose watcher `feeds` is."""
+    """Over one registry, whose watcher `feeds` is. `calls`: controls a minute that each owner
+    has, which `audits` record."""
 
     def __init__(
-        self, registry: Registry, feeds: Feeds, settings: Settings, logins: Logins, version: str
+        self,
+        registry: Registry,
+        feeds: Feeds,
+        settings: Settings,
+        logins: Logins,
+        calls: int,
+        audits: Sequence[Audit] = (),
     ) -> None:
         self._logins = logins
-        self._api = Api(registry, feeds, version, logins.needed, logins.owner)
+        self._api = Api(registry, feeds, version(), logins.needed, logins.owner)
         self._outputs = Outputs(registry)
-        self._controls = Controls(registry, feeds, settings.timeout)
+        self._controls = Controls(registry, feeds, settings.timeout, calls, audits)
 
     def app(self) -> Starlette:
         """The application, to which requests go that are the page's (see `is_of_page`)."""
@@ -54,7 +64,6 @@ class Page:
         """What it answers."""
         api, outputs = self._api, self._outputs
         run = "/page/runs/{run:str}"
-        session = "/page/sessions/{name:path}"
         return [
             Route("/", _index, methods=["GET"]),
             Route("/page/static/code.css", _code_style, methods=["GET"]),
@@ -70,8 +79,8 @@ class Page:
                 self._route(f"{run}/outputs/{{n:int}}/{form}", outputs.data, form)
                 for form in ("image", "frame", "file")
             ),
-            self._route(f"{session}/runs", api.history),
-            self._route(f"{session}/notebook", api.notebook),
+            self._route("/page/history", api.history),
+            self._route("/page/notebook", api.notebook),
             self._route("/page/do", self._controls.do, method="POST"),
         ]
 

@@ -19,8 +19,10 @@ from kernels.run import Run
 from kernels.session import Session
 from kernels.steps import Once, Work
 from kernels.transcript import clean
+from server.page.pythons import Description, describe
 
 if TYPE_CHECKING:
+    from kernels.kernelspecs import Kernelspec
     from notebooks.running import NotebookRun
 
 #: Characters of an unfinished line, its end, and of what a caller has chosen.
@@ -74,20 +76,27 @@ def _client() -> str:
     return clean(str(name))[:_MOST]
 
 
-def session_view(session: Session, memory: int | None, python: str) -> dict[str, Any]:
-    """S of the page's protocol. `memory` in bytes; `python`: what its kernels run, where they have
-    no kernelspec."""
+def session_view(session: Session, memory: int | None, usual: Description) -> dict[str, Any]:
+    """S of the page's protocol. `memory` in bytes; `usual`: the Python of its kernels, where they
+    have no kernelspec."""
     spec = session.kernelspec
+    own = usual if spec is None else _described(spec)
     return {
         "name": session.name,
         "state": str(session.state),
         "age": round(session.age, 1),
         "idle": round(session.idle_seconds, 1),
         "memory": memory,
-        "python": python if spec is None else clean(spec.display_name),
+        "python": own.python,
+        "environment": own.environment,
         "runs": session.count,
         "waiting": max(0, len(session.runs) - 1),
     }
+
+
+def _described(spec: Kernelspec) -> Description:
+    environment = describe(spec.argv[0]).environment if spec.ipykernel is not None else ""
+    return Description(clean(spec.display_name), clean(environment))
 
 
 def run_view(run: Run, asked: Asked) -> dict[str, Any]:

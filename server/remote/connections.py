@@ -1,18 +1,25 @@
-"""Connections that do nothing are closed, whichever way they do it."""
+"""The HTTP server's connections: those that do nothing are closed, whichever way they do it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import socket
+from collections.abc import AsyncIterator, Iterator
 
+import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from server.remote.gate import Gate
 
 #: Seconds for a request's head to arrive, from the connection or the last response on.
 _HEAD = 20.0
 #: A client that has vanished without a word is looked for after so many seconds of silence, so
 #: often, so many times; and what it does not acknowledge is waited for as many milliseconds.
 _SILENCE, _EVERY, _TIMES, _UNACKNOWLEDGED = 5, 3, 2, 10_000
+#: Seconds between two requests of a connection, more than proxies keep one open unused; and at the
+#: end for the answers to be sent.
+_KEEP_ALIVE, _SENDING = 65, 1
 
 
 class PatientProtocol(H11Protocol):
@@ -62,3 +69,35 @@ def listen(host: str, port: int) -> socket.socket:
             with contextlib.suppress(OSError):
                 listener.setsockopt(socket.IPPROTO_TCP, option, value)
     return listener
+
+
+@contextlib.asynccontextmanager
+async def serving(gate: Gate, listener: socket.socket) -> AsyncIterator[asyncio.Task[None]]:
+    """uvicorn at work; the task ends early if it cannot go on. At the end what is to be sent is,
+    and all connections are closed."""
+    config = uvicorn.Config(
+        gate,
+        http=PatientProtocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE,
+        timeout_graceful_shutdown=_SENDING,
+    )
+    server = _Uvicorn(config)
+    task = asyncio.create_task(server.serve([listener]))
+    try:
+        yield task
+    finally:
+        gate.end_streams()
+        server.should_exit = True
+        await asyncio.wait({task})
+
+
+class _Uvicorn(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are ours: its own way of ending knows nothing of programs."""
+        yield

@@ -12,7 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.page.pages import is_of_page
-from server.remote.gate import OWN_WORDS, Gate
+from server.remote.gate import Gate
 from server.remote.http_settings import HttpSettings
 from server.remote.rates import Allowance, Rates
 
@@ -67,12 +67,8 @@ def _beside(page: ASGIApp, others: ASGIApp) -> ASGIApp:
     """The page is no part of what pages of allowed origins may use, so it stands outside that."""
 
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and is_of_page(scope["path"]):
-            # It refuses in words of its own.
-            scope[OWN_WORDS] = True
-            await page(scope, receive, send)
-        else:
-            await others(scope, receive, send)
+        is_its = scope["type"] == "http" and is_of_page(scope["path"])
+        await (page if is_its else others)(scope, receive, send)
 
     return dispatch
 

@@ -8,11 +8,10 @@ import errno
 import logging
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from ipaddress import ip_address
 from typing import Any
 
-import uvicorn
 from fastmcp.server.auth import AuthProvider
 
 from kernels.local import LocalBackend
@@ -26,9 +25,8 @@ from server.page.login import Logins
 from server.page.pages import Page
 from server.remote import revocation
 from server.remote.authentication import provider
-from server.remote.connections import PatientProtocol, listen
+from server.remote.connections import listen, serving
 from server.remote.doors import Doors
-from server.remote.gate import Gate
 from server.remote.http_app import MCP, SSE, build_app
 from server.remote.http_settings import HttpSettings
 from server.remote.metrics import Metrics
@@ -39,11 +37,9 @@ from server.settings import Settings
 from server.tracing import Tracing
 
 #: Seconds that calls have to end by themselves when the server ends, and then with their programs
-#: interrupted; between interrupt and kill; for the answers to be sent. With what the kernels need
-#: it must be less than 5 in all.
-_PATIENCE, _INTERRUPTED, _GRACE, _SENDING = 0.8, 1.2, 0.5, 1
-#: Seconds between two requests of a connection; more than proxies keep one open unused.
-_KEEP_ALIVE = 65
+#: interrupted; between interrupt and kill. With the last words, what `connections.serving` takes
+#: and what the kernels need it must be less than 5 in all.
+_PATIENCE, _INTERRUPTED, _GRACE = 0.8, 1.2, 0.5
 _LAST_WORDS = 0.2
 
 _log = logging.getLogger("rmi.http")
@@ -84,7 +80,7 @@ class HttpServer:
     async def serve(self, backend: LocalBackend, stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then end within five seconds. Raises `TunnelError`."""
         metrics, doors = Metrics(), Doors()
-        feeds = Feeds(self._settings.python, self._settings.projects_dir)
+        feeds = Feeds(self._settings.python, self._settings.projects_dir, f"{self._address}/")
         tracing = Tracing(self._settings.projects_dir)
         watchers: list[Watcher] = [metrics, feeds, tracing, *self._audits]
         limits = limits_of(self._settings, self._http.token_sessions, self._http.token_runs)
@@ -93,7 +89,7 @@ class HttpServer:
             metrics.watch(registry)
             feeds.watch(registry)
             middleware = [*self._audits, metrics, doors]
-            server = build_server(self._settings, registry, self._auth, middleware)
+            server = build_server(self._settings, registry, self._auth, middleware, feeds)
 
             def state() -> str:
                 if stop.is_set():
@@ -104,9 +100,12 @@ class HttpServer:
             await warm_up(server)
             collect_seldom()
             async with self._tunnel(stop) as tunnel:
+                if tunnel is not None:
+                    feeds.url = f"{tunnel.url}/"
                 hosts = [each.host for each in (tunnel, self._http.oauth) if each is not None]
                 logins = Logins(None if self._auth is None else self._tokens)
-                page = Page(registry, feeds, self._settings, logins, version())
+                calls = self._http.token_calls
+                page = Page(registry, feeds, self._settings, logins, calls, self._audits)
                 gate = build_app(server, self._http, hosts, metrics.refused, page.app())
 
                 def revoked(name: str) -> None:
@@ -114,7 +113,7 @@ class HttpServer:
                     registry.close_all(self._settings.grace, name)
 
                 watching = asyncio.create_task(revocation.watch(self._tokens, revoked))
-                async with self._listening(gate) as listening:
+                async with serving(gate, self._listener) as listening:
                     self._greet(tunnel)
                     await _until(stop, tunnel, listening)
                     watching.cancel()
@@ -147,33 +146,10 @@ class HttpServer:
                 await asyncio.wait({opening})
                 yield None
 
-    @contextlib.asynccontextmanager
-    async def _listening(self, gate: Gate) -> AsyncIterator[asyncio.Task[None]]:
-        """uvicorn at work. At the end what is to be sent is, and all connections are closed."""
-        config = uvicorn.Config(
-            gate,
-            http=PatientProtocol,
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=_KEEP_ALIVE,
-            timeout_graceful_shutdown=_SENDING,
-        )
-        listening = _Uvicorn(config)
-        task = asyncio.create_task(listening.serve([self._listener]))
-        try:
-            yield task
-        finally:
-            gate.end_streams()
-            listening.should_exit = True
-            await asyncio.wait({task})
-
     def _greet(self, tunnel: Tunnel | None) -> None:
         lines = [
             f"RmiAgentMcpServer {version()} serves MCP at {self._address}{MCP}, for older clients "
-            f"at {self._address}{SSE}.",
+            f"at {self._address}{SSE}, and shows what happens at {self._address}/.",
             f"Projects directory: {self._settings.projects_dir}",
         ]
         if self._auth is None:
@@ -184,13 +160,6 @@ class HttpServer:
         if tunnel is not None:
             lines.append(client_configuration(tunnel.url))
         print("\n".join(lines), file=sys.stderr, flush=True)
-
-
-class _Uvicorn(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Signals are ours: its own way of ending knows nothing of programs."""
-        yield
 
 
 async def _until(stop: asyncio.Event, tunnel: Tunnel | None, listening: asyncio.Task[None]) -> None:

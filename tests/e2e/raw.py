@@ -20,10 +20,10 @@ SERVER = [sys.executable, str(ROOT / "server" / "mcp_server.py")]
 class RawServer:
     """A server process. `lines` are all lines that it has written to stdout."""
 
-    def __init__(self, projects: Path, **settings: str) -> None:
+    def __init__(self, projects: Path, *options: str, **settings: str) -> None:
         environment = {**os.environ, "PYTHON_PROJECTS_DIR": str(projects), **settings}
         self.process = subprocess.Popen(
-            SERVER,
+            [*SERVER, *options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

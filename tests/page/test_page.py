@@ -296,7 +296,7 @@ class TestLogin:
             await runs(page).get_by_text("the end", exact=True).first.wait_for()
             assert "bob" not in await page.locator("body").inner_text()
             assert "secret" not in await page.locator("body").inner_text()
-            for path in ("runs/1", "runs/1/text", "sessions/of%20bob/notebook"):
+            for path in ("runs/1", "runs/1/text", "notebook?session=of%20bob"):
                 answer = await watch.context.request.get(f"{watch.home}/page/{path}")
                 assert "secret" not in await answer.text(), path
             forged = await page.evaluate(

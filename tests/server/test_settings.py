@@ -44,6 +44,7 @@ def test_defaults(checkout: Path) -> None:
         state_dir=Path.home() / ".local" / "state" / "rmi-agent-mcp-server",
         log_level=None,
         audit_log=None,
+        page=None,
     )
 
 
@@ -60,6 +61,7 @@ def test_every_setting(tmp_path: Path, checkout: Path) -> None:
         "RMI_STATE_DIR": str(tmp_path / "s"),
         "RMI_LOG_LEVEL": "debug",
         "RMI_AUDIT_LOG": "off",
+        "RMI_PAGE": "8766",
     }
     assert load(given) == Settings(
         projects_dir=(tmp_path / "p").resolve(),
@@ -73,6 +75,7 @@ def test_every_setting(tmp_path: Path, checkout: Path) -> None:
         state_dir=tmp_path / "s",
         log_level="debug",
         audit_log="off",
+        page=8766,
     )
     assert load(dict.fromkeys(given, "")) == load({}), "empty is as if it were not there"
 
@@ -83,6 +86,7 @@ WRONG = [
     *((name, value) for name in ("PYTHON_TIMEOUT", "RMI_MAX_TIMEOUT") for value in SECONDS),
     *((name, value) for name in ("RMI_GRACE", "RMI_IDLE_TIMEOUT") for value in SECONDS),
     *(("RMI_MAX_SESSIONS", value) for value in COUNTS),
+    *(("RMI_PAGE", value) for value in ("no", "-1", "65536", "80.0")),
     *(("RMI_ON_TIMEOUT", value) for value in ("kill", "Restart", "1")),
     *(("RMI_LOG_LEVEL", value) for value in ("loud", "INFO", "3")),
     *(("RMI_PYTHON", value) for value in ("/no/python", "/etc/passwd", "/etc", "python\0")),

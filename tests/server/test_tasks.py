@@ -82,6 +82,7 @@ def settings(projects: Path) -> Settings:
         state_dir=projects.parent / "state",
         log_level=None,
         audit_log=None,
+        page=None,
     )
 
 

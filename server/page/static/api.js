@@ -35,4 +35,7 @@ export const post = (path, body) =>
 export const act = (what) => post("/page/do", what);
 
 export const runPath = (id, rest = "") => `/page/runs/${encodeURIComponent(id)}${rest}`;
-export const sessionPath = (name, rest) => `/page/sessions/${encodeURIComponent(name)}${rest}`;
+
+/** `history` or `notebook` of the session `name`; `more` is the rest of the query. The name is no
+ * part of the path, which browsers change where it is `..`. */
+export const sessionPath = (what, name, more = {}) => `/page/${what}?${new URLSearchParams({ session: name, ...more })}`;

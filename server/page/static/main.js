@@ -4,8 +4,8 @@ import { get, post, runPath } from "./api.js";
 import { byId, el, put, say, tell } from "./dom.js";
 import { Feed } from "./feed.js";
 import { plural } from "./format.js";
-import { idOf, standing } from "./runs.js";
 import { SessionList } from "./sessions.js";
+import { idOf, standing } from "./standing.js";
 import { Stream } from "./stream.js";
 
 /** Runs that are remembered. */

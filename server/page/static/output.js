@@ -1,49 +1,36 @@
-// A run's output as it grows, of which the page holds a bounded part: its beginning and its end.
+// A run's output as it grows: what the server tells of it and what has to be fetched.
 
 import { get, runPath } from "./api.js";
-import { el, put } from "./dom.js";
-import { after, number, plural, points } from "./format.js";
+import { el, put, trusted } from "./dom.js";
 import { Figures } from "./figures.js";
+import { Flow } from "./flow.js";
+import { after, points } from "./format.js";
 
-/** Lines and figures that are on the page, of which half are the beginning. */
-const LINES = 2000;
-const FIGURES = 200;
-/** A piece of text is closed when it has so many lines or characters. */
-const PIECE_LINES = 100;
-const PIECE_TEXT = 16000;
-const TEXT = (LINES / PIECE_LINES) * PIECE_TEXT;
 /** More than this that is missing is not fetched but left out. */
 const MISSING = 120000;
 const TAIL = 50000;
 /** Milliseconds between two such leaps. */
 const REST = 500;
 
-const STREAM = /^\[(stdout|stderr)\]$/;
-const FAILING = /^(-+> ?\d+|[\w.]+(Error|Exception|Interrupt|Exit|Iteration)(:|$))/;
-
 export class Output {
   /** Of the run `id`; `update` says what there is of it. */
   constructor(id) {
     this.id = id;
     this.known = 0;
-    this.end = 0;
-    this.items = [];
-    this.gap = null;
     this.pending = [];
-    this.stream = "stdout";
     // Until it is known where its outputs stand.
     this.busy = true;
     this.follow = false;
     this.clears = null;
-    this.floor = 0;
+    this.traceback = null;
     this.jumped = -Infinity;
     this.figures = new Figures(id);
+    this.flow = new Flow(id, (words) => this.#say(words));
     this.live = el("div", { class: "text live", hidden: true });
     this.trouble = el("p", { class: "trouble", hidden: true });
-    this.flow = el("div", { class: "flow" });
     this.node = el("div", {
       class: "output", tabindex: "0", role: "group", "aria-label": `Output of run ${id}`, hidden: true,
-    }, this.flow, this.live, this.trouble);
+    }, this.flow.node, this.live, this.trouble);
     this.node.addEventListener("scroll", () => {
       const { scrollTop, clientHeight, scrollHeight } = this.node;
       this.follow = scrollHeight - scrollTop - clientHeight < 40;
@@ -71,7 +58,7 @@ export class Output {
     this.live.hidden = !line;
     if (run.gone) this.#say("The output is not kept any more.");
     else if (run.trouble) this.#say(`The whole output could not be kept: ${run.trouble}.`);
-    else if (this.end < this.known) this.#catchUp();
+    else if (this.flow.end < this.known) this.#catchUp();
     this.#settle();
   }
 
@@ -79,69 +66,69 @@ export class Output {
   push(at, text) {
     this.known = Math.max(this.known, at + points(text));
     if (this.busy) return;
-    if (at > this.end) this.#catchUp();
-    else this.#append(after(text, this.end - at));
+    if (at > this.flow.end) this.#catchUp();
+    else this.#append(after(text, this.flow.end - at));
   }
 
   /** The output number `n` stands before character `at`; `isNew` if it is another than before. */
   place(n, at, isNew) {
-    const here = this.items.find((one) => one.n === n);
-    if (here && isNew) this.figures.renew(here.node, n);
+    const here = this.flow.figure(n);
+    if (here && isNew) this.figures.renew(here, n);
     if (here || this.pending.some((one) => one.n === n)) return;
-    if (this.gap && at >= this.gap.from && at < this.gap.to) return;
-    if (at < this.end) this.#insert(n, at);
+    if (this.flow.lacks(at)) return;
+    if (at < this.flow.end) this.flow.insert(n, at, this.figures.node(n));
     else {
       this.pending.push({ n, at });
       this.pending.sort((a, b) => a.at - b.at || a.n - b.n);
-      if (at === this.end && !this.busy) this.#due();
+      if (at === this.flow.end && !this.busy) this.#due();
     }
-    this.#trim();
+    this.flow.trim();
     this.#settle();
   }
 
   /** What came after character `at` and `outputs` outputs is forgotten, for the `clears`th time. */
   clear(at, outputs, clears) {
     this.clears = clears;
-    this.stream = "stdout";
+    this.traceback = null;
     this.pending = this.pending.filter((one) => one.n <= outputs);
-    if (this.gap && at < this.gap.to) {
-      this.gap.node.remove();
-      this.gap = null;
-      at = 0;
-    }
-    this.floor = at;
-    const isGone = (item) => (item.n === undefined ? item.end > at : item.n > outputs);
-    while (this.items.length && isGone(this.items.at(-1))) this.items.pop().node.remove();
-    // A piece that had more than what is left is fetched anew, and ends there from now on.
-    this.end = this.items.at(-1)?.end ?? 0;
-    this.known = at;
-    if (this.end < at) this.#catchUp();
+    this.known = this.flow.cut(at, outputs);
+    if (this.flow.end < this.known) this.#catchUp();
     this.#settle();
+  }
+
+  /** The run has failed: what it wrote from character `at` to before `end` is a traceback, shown by
+   * `html` of the server. */
+  fail({ html, at, end }) {
+    if (this.traceback || !this.flow.reopen(at)) return;
+    this.traceback = { html, at, end };
+    this.known = Math.max(this.known, end);
+    if (!this.busy) this.#catchUp();
   }
 
   /** Bring the character number `at` into view. */
   reveal(at) {
-    const item = this.items.find((one) => one.end > at) ?? this.items.at(-1);
+    const box = this.flow.at(at);
     this.follow = false;
-    if (item) this.node.scrollTop += item.node.getBoundingClientRect().top - this.node.getBoundingClientRect().top;
+    if (box) this.node.scrollTop += box.getBoundingClientRect().top - this.node.getBoundingClientRect().top;
     this.node.focus({ preventScroll: true });
   }
 
   async #catchUp() {
     if (this.busy) return;
     this.busy = true;
+    const { flow } = this;
     try {
-      while (this.end < this.known) {
-        if (this.known - this.end > MISSING) await this.#rest();
-        const missing = this.known - this.end;
-        if (missing > MISSING && this.end > 0) this.#leaveOut(this.known - TAIL);
+      while (flow.end < this.known) {
+        if (this.known - flow.end > MISSING) await this.#rest();
+        const missing = this.known - flow.end;
+        if (missing > MISSING && flow.end > 0) this.#leaveOut(this.known - TAIL);
         const most = missing > MISSING ? TAIL : Math.min(missing, 200000);
-        const times = this.clears;
-        const piece = await get(runPath(this.id, `/text?at=${this.end}&most=${most}`));
-        if (times !== this.clears) continue;
+        const [times, begin] = [this.clears, flow.end];
+        const piece = await get(runPath(this.id, `/text?at=${begin}&most=${most}`));
+        if (times !== this.clears || begin !== flow.end) continue;
         this.known = Math.max(this.known, piece.length);
         if (!piece.text) break;
-        this.#append(after(piece.text, this.end - piece.at));
+        this.#append(after(piece.text, flow.end - piece.at));
       }
       this.#due();
       this.#say("");
@@ -156,7 +143,53 @@ export class Output {
   async #rest() {
     const wait = this.jumped + REST - performance.now();
     if (wait > 0) await new Promise((done) => setTimeout(done, wait));
-    if (this.end > 0) this.jumped = performance.now();
+    if (this.flow.end > 0) this.jumped = performance.now();
+  }
+
+  #leaveOut(to) {
+    const skipped = this.pending.filter((one) => one.at < to);
+    this.pending = this.pending.filter((one) => one.at >= to);
+    this.flow.leaveOut(to, skipped.length);
+  }
+
+  /** Text at the end, cut where outputs stand. */
+  #append(text) {
+    const { flow } = this;
+    while (text) {
+      this.#due();
+      const skipped = this.#quote();
+      if (skipped) {
+        text = after(text, skipped);
+        continue;
+      }
+      const stops = [this.pending[0]?.at, flow.floor, this.traceback?.at].filter((at) => at > flow.end);
+      const room = Math.min(...stops) - flow.end;
+      if (points(text) <= room) {
+        flow.write(text);
+        break;
+      }
+      const head = [...text].slice(0, room).join("");
+      flow.write(head);
+      text = text.slice(head.length);
+    }
+    this.#due();
+    flow.trim();
+    this.#settle();
+  }
+
+  /** The traceback, where it stands here; how many characters it stands for. */
+  #quote() {
+    if (this.traceback?.at !== this.flow.end) return 0;
+    const { html, at, end } = this.traceback;
+    this.flow.quote(trusted(html), end);
+    return end - at;
+  }
+
+  #due() {
+    while (this.pending.length && this.pending[0].at <= this.flow.end) {
+      const { n, at } = this.pending.shift();
+      this.flow.add(n, at, this.figures.node(n));
+    }
   }
 
   #say(words) {
@@ -165,185 +198,8 @@ export class Output {
     this.#settle();
   }
 
-  /** Text at the end, cut where outputs stand. */
-  #append(text) {
-    while (text) {
-      this.#due();
-      const next = this.pending[0];
-      const floor = this.floor > this.end ? this.floor - this.end : Infinity;
-      const room = Math.min(next ? next.at - this.end : Infinity, floor);
-      if (points(text) <= room) {
-        this.#write(text);
-        break;
-      }
-      const head = [...text].slice(0, room).join("");
-      this.#write(head);
-      text = text.slice(head.length);
-    }
-    this.#due();
-    this.#trim();
-    this.#settle();
-  }
-
-  #due() {
-    while (this.pending.length && this.pending[0].at <= this.end) {
-      const { n, at } = this.pending.shift();
-      this.#add({ n, at, end: at, lines: 0, size: 0, node: this.figures.node(n) });
-    }
-  }
-
-  /** Text without outputs in it: pieces of at most so many lines. */
-  #write(text) {
-    let line = "";
-    let begin = 0;
-    while (begin < text.length) {
-      let stop = text.indexOf("\n", begin) + 1;
-      const ends = stop > 0;
-      if (!ends || stop - begin > PIECE_TEXT) stop = Math.min(text.length, begin + PIECE_TEXT);
-      if (/[\ud800-\udbff]/.test(text[stop - 1]) && stop < text.length) stop += 1;
-      line = text.slice(begin, stop);
-      begin = stop;
-      let last = this.items.at(-1);
-      const fresh = !last?.text || last.text.endsWith("\n");
-      const mark = fresh && line.length < 12 && STREAM.exec(line.trimEnd());
-      if (mark) this.stream = mark[1];
-      if (!last || last.n !== undefined || mark || last.end === this.floor || last.lines >= PIECE_LINES || last.size + line.length > PIECE_TEXT) {
-        last = { at: this.end, end: this.end, lines: 0, size: 0, text: "", node: this.#block(), waiting: "" };
-        this.#add(last);
-      }
-      const count = points(line);
-      this.end += count;
-      last.end = this.end;
-      last.lines += line.endsWith("\n") ? 1 : 0;
-      last.size += line.length;
-      last.text = line;
-      if (mark) continue;
-      if (this.stream === "stderr" && FAILING.test(line)) {
-        this.#flush(last);
-        last.node.append(el("span", { class: "failing", text: line }));
-      } else last.waiting += line;
-    }
-    for (const item of this.items.slice(-30)) this.#flush(item);
-  }
-
-  #flush(item) {
-    if (!item.waiting) return;
-    item.node.append(item.waiting);
-    item.waiting = "";
-  }
-
-  #block() {
-    const before = this.items.at(-1)?.node;
-    const isErr = this.stream === "stderr";
-    const begins = isErr && !before?.classList.contains("stderr");
-    return el("div", { class: `text${isErr ? " stderr" : ""}${begins ? " begins" : ""}` });
-  }
-
-  #add(item) {
-    // Long pieces may come in one go.
-    if (this.items.length > 60) {
-      for (const one of this.items) this.#flush(one);
-      this.#trim();
-    }
-    this.items.push(item);
-    this.flow.append(item.node);
-  }
-
-  /** An output that is told late, in the middle of what is here. */
-  #insert(n, at) {
-    const index = this.items.findIndex((item) => item.end > at || (item.n !== undefined && item.at === at && item.n > n));
-    const item = { n, at, end: at, lines: 0, size: 0, node: this.figures.node(n) };
-    const next = this.items[index];
-    if (!next) return this.#add(item);
-    // Within a piece of text it stands before the piece that holds its place.
-    next.node.before(item.node);
-    this.items.splice(index, 0, item);
-    this.#trim();
-    return undefined;
-  }
-
-  /** How many items are the beginning. */
-  #head() {
-    if (this.gap) return this.gap.index;
-    let lines = 0;
-    let size = 0;
-    let figures = 0;
-    const index = this.items.findIndex((item) => {
-      lines += item.lines;
-      size += item.size;
-      figures += item.n === undefined ? 0 : 1;
-      return lines > LINES / 2 || size > TEXT / 2 || figures > FIGURES / 2;
-    });
-    return index < 0 ? this.items.length : index;
-  }
-
-  #trim() {
-    const sum = (key) => this.items.reduce((total, item) => total + item[key], 0);
-    let lines = sum("lines");
-    let size = sum("size");
-    let figures = this.items.filter((item) => item.n !== undefined).length;
-    while ((lines > LINES || size > TEXT || figures > FIGURES) && this.items.length > 2) {
-      const index = Math.min(this.#head(), this.items.length - 2);
-      this.#open(index);
-      const [gone] = this.items.splice(index, 1);
-      gone.node.remove();
-      lines -= gone.lines;
-      size -= gone.size;
-      this.gap.to = gone.end;
-      if (gone.n !== undefined) {
-        figures -= 1;
-        this.gap.figures += 1;
-      }
-    }
-    if (this.gap) this.#hide(0);
-  }
-
-  /** The gap after the first `index` items, made if there is none. */
-  #open(index) {
-    if (this.gap) return;
-    const from = index ? this.items[index - 1].end : 0;
-    const words = el("span");
-    const link = el("button", { class: "link", type: "button", text: "Show all in pieces",
-      on: { click: () => this.#pieces() } });
-    const node = el("p", { class: "gap" }, words, " ", link);
-    this.gap = { index, from, to: from, figures: 0, node, words };
-    if (index) this.items[index - 1].node.after(node);
-    else this.flow.prepend(node);
-  }
-
-  async #pieces() {
-    try {
-      // Hardly ever needed, so it is fetched when it is.
-      const { pieces } = await import("./pieces.js");
-      pieces(this.id, this.gap?.from ?? 0);
-    } catch {
-      this.#say("The server cannot be reached.");
-    }
-  }
-
-  #hide(more) {
-    this.gap.figures += more;
-    const figures = this.gap.figures ? ` and ${plural(this.gap.figures, "figure")}` : "";
-    put(this.gap.words, `${number(this.gap.to - this.gap.from)} characters${figures} are left out here.`);
-  }
-
-  /** Go on at character `to`. */
-  #leaveOut(to) {
-    const index = this.#head();
-    this.#open(index);
-    for (const item of this.items.splice(index)) {
-      if (item.n !== undefined) this.gap.figures += 1;
-      item.node.remove();
-    }
-    const skipped = this.pending.filter((one) => one.at < to);
-    this.pending = this.pending.filter((one) => one.at >= to);
-    this.gap.figures += skipped.length;
-    this.gap.to = this.end = to;
-    this.#hide(0);
-  }
-
   #settle() {
-    this.node.hidden = !this.items.length && !this.pending.length && this.live.hidden && this.trouble.hidden;
+    this.node.hidden = !this.flow.items.length && !this.pending.length && this.live.hidden && this.trouble.hidden;
     if (this.follow) this.node.scrollTop = this.node.scrollHeight;
   }
 }

@@ -1,28 +1,11 @@
 // One run as a card: folded its title and state, unfolded its code, output and what became of it.
 
-import { get, runPath } from "./api.js";
 import { questionForm, stop } from "./controls.js";
-import { el, put, trusted } from "./dom.js";
+import { el, put } from "./dom.js";
 import { clock, duration, plural } from "./format.js";
-import { Output } from "./output.js";
 import { linkTo } from "./sessions.js";
-
-/** Lines of code that are shown at first. */
-const LINES = 10;
-
-const WORDS = {
-  ok: "done", error: "failed", timeout: "timed out", interrupted: "stopped", died: "process ended",
-};
-
-/** What to say of a run: a word, and which mark goes with it. */
-export function standing(run) {
-  if (run.state === "waiting") return ["waiting", "waiting"];
-  if (run.state === "running") return [run.question ? "asks" : "running", run.question ? "asks" : "running"];
-  const mark = { ok: "ok", interrupted: "stopped" }[run.status] ?? "bad";
-  return [WORDS[run.status] ?? run.status ?? "ended", mark];
-}
-
-export const idOf = (id) => `run-${encodeURIComponent(id)}`;
+import { idOf, standing } from "./standing.js";
+import { Unfolded } from "./unfolded.js";
 
 export class Card {
   constructor(run) {
@@ -59,7 +42,6 @@ export class Card {
   }
 
   show(run) {
-    const before = this.run;
     this.run = run;
     const [word, mark] = standing(run);
     this.node.dataset.state = mark;
@@ -73,12 +55,7 @@ export class Card {
     this.tick();
     this.#doing();
     this.#ask();
-    if (this.view) {
-      this.view.output.update(run);
-      this.#outcome();
-      const moved = before?.doing?.done !== run.doing?.done || before?.state !== run.state;
-      if (run.kind === "notebook" && moved) this.#details();
-    }
+    this.view?.show(run);
   }
 
   #facts() {
@@ -155,101 +132,7 @@ export class Card {
     this.view = null;
     this.body.replaceChildren();
     if (!yes) return;
-    const output = new Output(this.run.id);
-    output.follow = this.run.state !== "ended";
-    const view = { output, source: el("div", { class: "source-box" }), parts: el("ol", { class: "parts", hidden: true }),
-      outcome: el("div", { class: "outcome" }) };
-    this.view = view;
-    this.body.append(view.source, view.parts, output.node, view.outcome);
-    this.#outcome();
-    this.#details();
-  }
-
-  async #details() {
-    const { view } = this;
-    let detail;
-    try {
-      detail = await get(runPath(this.run.id));
-    } catch (error) {
-      if (view !== this.view) return;
-      view.source.replaceChildren(el("p", { class: "trouble", text: error.message }));
-      if (!view.begun) view.output.begin([], this.run);
-      view.begun = true;
-      return;
-    }
-    if (view !== this.view) return;
-    if (detail.source && !view.source.firstChild) view.source.append(...this.#source(detail.source));
-    this.failed = (detail.parts ?? []).findLast((part) => part.state === "error")?.label;
-    this.#failing();
-    this.#parts(detail.parts ?? []);
-    if (view.begun) return;
-    view.begun = true;
-    const isNewer = detail.run.clears > this.run.clears || detail.run.length > this.run.length;
-    view.output.begin(detail.places ?? [], isNewer ? detail.run : this.run);
-  }
-
-  #source(source) {
-    const box = el("div", { class: "source", tabindex: "0", role: "group", "aria-label": `Code of run ${this.run.id}` });
-    box.append(trusted(source.html));
-    if (source.cut) box.append(el("p", { class: "hint", text: "The rest of the code is left out." }));
-    if (source.lines <= LINES + 2) return [box];
-    box.classList.add("short");
-    const more = el("button", { class: "link", type: "button", "aria-expanded": "false", text: `Show all ${source.lines} lines`,
-      on: { click: () => {
-        const short = box.classList.toggle("short");
-        more.setAttribute("aria-expanded", String(!short));
-        put(more, short ? `Show all ${source.lines} lines` : "Show fewer lines");
-      } } });
-    return [box, more];
-  }
-
-  /** Mark the line of the code that failed. */
-  #failing() {
-    const number = this.run.error?.line;
-    if (!number) return;
-    const lines = [...this.view.source.querySelectorAll(".line")];
-    // In a notebook it is a line of the cell that failed, which stands below its heading.
-    const heading = `# %% ${this.failed}`;
-    const first = this.run.kind === "notebook" ? lines.findIndex((one) => one.textContent.trim() === heading) + 1 : 0;
-    const line = this.run.kind === "notebook" && !first ? null : lines[first + number - 1];
-    if (!line || line.classList.contains("failed")) return;
-    line.classList.add("failed");
-    const box = line.closest(".source.short");
-    if (box) {
-      box.scrollTop = Math.max(0, line.offsetTop - box.offsetTop - 120);
-      box.classList.toggle("sought", box.scrollTop > 0);
-    }
-    line.append(el("span", { class: "unseen", text: " (the failing line)" }));
-  }
-
-  #parts(parts) {
-    this.view.parts.hidden = !parts.length;
-    const key = JSON.stringify(parts);
-    if (this.view.parts.dataset.key === key) return;
-    this.view.parts.dataset.key = key;
-    const { output } = this.view;
-    this.view.parts.replaceChildren(...parts.map((part) => {
-      const words = [el("span", { class: "name", text: part.label }),
-        el("span", { class: "state", text: part.seconds ? `${part.state}, ${duration(part.seconds)}` : part.state })];
-      const begun = typeof part.at === "number";
-      return el("li", { class: part.state },
-        begun ? el("button", { type: "button", title: "Go to its output", on: { click: () => output.reveal(part.at) } }, ...words)
-          : el("span", {}, ...words));
-    }));
-  }
-
-  #outcome() {
-    const { run } = this;
-    const words = [
-      ...(run.state === "ended" && run.words ? run.words.split("\n").map((text) => el("p", { class: "words", text })) : []),
-      run.state === "ended" && !run.length && !run.outputs && !run.error && !run.words
-        ? el("p", { class: "words", text: "It wrote nothing." }) : null,
-      run.state === "waiting" ? el("p", { class: "words", text: "It waits for its turn." }) : null,
-    ].filter(Boolean);
-    const key = words.map((word) => word.textContent).join("|");
-    if (this.view.outcome.dataset.key === key) return;
-    this.view.outcome.dataset.key = key;
-    this.view.outcome.replaceChildren(...words);
-    if (run.error) this.#failing();
+    this.view = new Unfolded(this.run);
+    this.body.append(...this.view.nodes);
   }
 }

@@ -104,7 +104,7 @@ export class SessionHead {
     this.session = null;
     const button = (text, act) => el("button", { type: "button", text, on: { click: () => this.session && act(this.session) } });
     this.buttons = el("div", { class: "row" },
-      el("a", { class: "button", href: sessionPath(name, "/notebook"), download: "", text: "Download .ipynb" }),
+      el("a", { class: "button", href: sessionPath("notebook", name), download: "", text: "Download .ipynb" }),
       button("Restart…", restart), button("Close…", close));
     this.node = el("header", { class: "session-head" },
       el("div", { class: "title" }, el("h1", { text: name }), this.state, this.buttons), this.facts);

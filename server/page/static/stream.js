@@ -4,7 +4,7 @@ import { get, sessionPath } from "./api.js";
 import { runForm } from "./controls.js";
 import { el, put } from "./dom.js";
 import { plural } from "./format.js";
-import { Card, idOf } from "./runs.js";
+import { Card } from "./runs.js";
 import { SessionHead } from "./sessions.js";
 
 /** Cards that unfold by themselves and stay so; runs of a list that are kept on the page. */
@@ -70,12 +70,10 @@ export class Stream {
   async #more() {
     const find = this.find;
     const before = [...this.cards.keys()].at(-1);
-    const query = new URLSearchParams();
-    if (before !== undefined) query.set("before", before);
-    if (find) query.set("find", find);
+    const query = { ...(before !== undefined && { before }), ...(find && { find }) };
     this.older.disabled = true;
     try {
-      const { runs, more } = await get(sessionPath(this.name, `/runs?${query}`));
+      const { runs, more } = await get(sessionPath("history", this.name, query));
       if (find !== this.find) return;
       for (const run of runs) this.#add({ ...run, told: performance.now() }, false);
       this.older.hidden = !more;
@@ -231,5 +229,3 @@ export class Stream {
     cards[Math.max(0, Math.min(cards.length - 1, to))].button.focus();
   }
 }
-
-export { idOf };

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from kernels.limits import Limits
 from kernels.local import LocalBackend
 from kernels.registry import Registry
 from kernels.run import Run
+from server.audit import Audit
 from server.page.feeds import Feeds
 from server.page.login import COOKIE, Logins
 from server.page.pages import Page
@@ -95,7 +96,7 @@ class Browser:
 
     async def get(self, path: str, status: int = 200, **query: Any) -> Any:
         """The JSON there."""
-        answer = await self.client.get(path, params=query)
+        answer = await self.client.get(path, params=query or None)
         assert answer.status_code == status, answer.text
         return answer.json()
 
@@ -152,7 +153,7 @@ class House:
         token = self._tokens.new(name)
         answer = await browser.client.post("/page/login", json={"token": token}, headers=CONTROL)
         assert answer.status_code == 204, answer.text
-        assert COOKIE in browser.client.cookies
+        assert any(name.startswith(COOKIE) for name in browser.client.cookies)
         return browser
 
     async def close(self) -> None:
@@ -169,14 +170,19 @@ def settings(projects: Path, tmp_path: Path) -> Settings:
 
 @asynccontextmanager
 async def house_of(
-    projects: Path, limits: Limits, settings: Settings, tokens: Tokens | None = None
+    projects: Path,
+    limits: Limits,
+    settings: Settings,
+    tokens: Tokens | None = None,
+    audits: Sequence[Audit] = (),
+    calls: int = 6000,
 ) -> AsyncIterator[House]:
     """A server with the page alone."""
     backend = LocalBackend(LocalSpec(server_python(), str(projects), kernel_environment()))
     feeds = Feeds(settings.python, projects)
-    async with Registry(backend, limits, [feeds]) as registry:
+    async with Registry(backend, limits, [feeds, *audits]) as registry:
         feeds.watch(registry)
-        page = Page(registry, feeds, settings, Logins(tokens), "1")
+        page = Page(registry, feeds, settings, Logins(tokens), calls, audits)
         async with serving(page.app()) as url:
             house = House(registry, feeds, url, tokens)
             try:

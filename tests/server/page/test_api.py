@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kernels.execution import FileRequest
+from server.app import version
 from tests.conftest import until
 from tests.server.page.conftest import House
 
@@ -24,7 +26,7 @@ IMAGE = (
 async def test_a_fresh_server_has_nothing_to_show(house: House) -> None:
     state = await house.browser().get("/page/state")
     assert state["sessions"] == [] and state["runs"] == []
-    assert state["login"] is False and state["me"] is None and state["version"] == "1"
+    assert state["login"] is False and state["me"] is None and state["version"] == version()
 
 
 async def test_the_state_has_sessions_and_the_newest_runs_first(house: House) -> None:
@@ -139,15 +141,18 @@ async def test_the_history_of_a_session_is_paged_and_searched(house: House) -> N
     await house.result("'elsewhere'", session="x/runs")
     browser = house.browser()
 
+    async def history(session: str = "a", **query: object) -> Any:
+        return await browser.get("/page/history", session=session, **query)
+
     async def found(**query: object) -> list[str]:
-        return [run["id"] for run in (await browser.get("/page/sessions/a/runs", **query))["runs"]]
+        return [run["id"] for run in (await history(**query))["runs"]]
 
     assert await found() == [failed.id, *ids[::-1]]
     assert await found(before=ids[2]) == [ids[1], ids[0]]
     assert await found(find="zebra 2") == [ids[2]]
     assert await found(find="ZERODIVISION") == [failed.id]
     assert await found(find="nowhere") == []
-    other = await browser.get("/page/sessions/x%2Fruns/runs")
+    other = await history("x/runs")
     assert len(other["runs"]) == 1 and other["more"] is False
     await house.registry.close("", "a")
     assert await found(before=ids[1]) == [ids[0]]
@@ -155,7 +160,7 @@ async def test_the_history_of_a_session_is_paged_and_searched(house: House) -> N
 
 async def test_a_session_is_saved_as_a_notebook(house: House) -> None:
     await house.result("print('in it')", session="a b/c")
-    answer = await house.browser().client.get("/page/sessions/a%20b%2Fc/notebook")
+    answer = await house.browser().client.get("/page/notebook?session=a%20b%2Fc")
     notebook = json.loads(answer.text)
     assert notebook["nbformat"] == 4 and "in it" in answer.text
     assert 'filename="a b_c.ipynb"' in answer.headers["content-disposition"]
@@ -170,8 +175,8 @@ async def test_a_session_is_saved_as_a_notebook(house: House) -> None:
         "/page/runs/1/outputs/7",
         "/page/runs/1/outputs/7/file",
         "/page/runs/1/outputs/0/image",
-        "/page/sessions/nobody/runs",
-        "/page/sessions/nobody/notebook",
+        "/page/history?session=nobody",
+        "/page/notebook?session=nobody",
         "/page/nothing",
         "/page/static/nothing.js",
         "/page/static/..%2Fapi.py",
@@ -183,6 +188,23 @@ async def test_what_is_not_there_is_said_in_one_sentence(house: House, path: str
     assert answer.status_code == 404
     words = answer.json()["error"]
     assert words.endswith(".") and "\n" not in words and "Traceback" not in words
+
+
+@pytest.mark.parametrize("name", ["..", ".", "a/..", "../..", "a /b"])
+async def test_any_name_of_a_session_is_reached(house: House, name: str) -> None:
+    """Also those that are ways through folders in a path."""
+    run = await house.result("print('in it')", session=name)
+    browser = house.browser()
+    found = await browser.get("/page/history", session=name)
+    assert [each["id"] for each in found["runs"]] == [run.id]
+    answer = await browser.client.get("/page/notebook", params={"session": name})
+    assert "in it" in answer.text and ".ipynb" in answer.headers["content-disposition"]
+
+
+@pytest.mark.parametrize("path", ["history", "notebook", "history?session=", "notebook?session="])
+async def test_a_request_without_a_session_is_refused(house: House, path: str) -> None:
+    answer = await house.browser().client.get(f"/page/{path}")
+    assert answer.status_code == 400 and "names no session" in answer.json()["error"]
 
 
 @pytest.mark.parametrize("query", ["at=-1", "at=x", "most=1.5", "at=²"])
@@ -210,8 +232,8 @@ async def test_who_has_not_logged_in_reads_nothing(guarded: House) -> None:
         f"/page/runs/{run.id}",
         f"/page/runs/{run.id}/text",
         f"/page/runs/{run.id}/outputs/1/file",
-        "/page/sessions/a/runs",
-        "/page/sessions/a/notebook",
+        "/page/history?session=a",
+        "/page/notebook?session=a",
     ):
         assert "secret" not in json.dumps(await browser.get(path, 401))
     assert (await browser.client.get("/")).status_code == 200
@@ -227,8 +249,8 @@ async def test_what_is_anothers_is_as_if_it_were_not(guarded: House) -> None:
         f"/page/runs/{run.id}/text",
         f"/page/runs/{run.id}/outputs/1",
         f"/page/runs/{run.id}/outputs/1/file",
-        "/page/sessions/a/runs",
-        "/page/sessions/a/notebook",
+        "/page/history?session=a",
+        "/page/notebook?session=a",
     ):
         assert "secret" not in json.dumps(await bert.get(path, 404))
     anna = await guarded.logged_in("anna")

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from pathlib import Path
+
 import pytest
 
+from kernels.limits import Limits
+from server.audit import Audit
+from server.settings import Settings
 from tests.conftest import until
-from tests.server.page.conftest import CONTROL, House
+from tests.server.page.conftest import CONTROL, House, house_of
 
 
 async def test_a_line_of_code_runs_like_any_other_run(house: House) -> None:
@@ -143,3 +150,48 @@ async def test_nobody_controls_what_is_anothers(guarded: House) -> None:
     anna = await guarded.logged_in("anna")
     await anna.do(do="answer", run=run.id, serial=1, text="")
     await run.result()
+
+
+async def test_controls_are_recorded(
+    projects: Path, limits: Limits, settings: Settings, tmp_path: Path
+) -> None:
+    """As calls are: who, what, which session and run, the code's hash, and what came of it."""
+    log = tmp_path / "audit.jsonl"
+    audit = Audit(log)
+    async with house_of(projects, limits, settings, audits=[audit]) as house:
+        browser = house.browser()
+        async with browser.watching() as page:
+            run = (await browser.do(do="run", session="a", code="print('a secret')"))["run"]
+            await page.end_of(run)
+        await browser.do(409, do="answer", run=run, serial=1, text="another secret")
+        await browser.do(400, do="dance")
+        await browser.do(do="close", session="a")
+    audit.close()
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert all(line["transport"] == "page" and line["who"] == "" for line in lines)
+    calls = [
+        (line["control"], line["status"], line.get("session"))
+        for line in lines
+        if line["event"] == "call"
+    ]
+    assert calls == [
+        ("run", "ok", "a"),
+        ("answer", "error", None),
+        ("dance", "error", None),
+        ("close", "ok", "a"),
+    ]
+    first = lines[0]
+    assert first["run"] == run
+    assert first["sha256"] == hashlib.sha256(b"print('a secret')").hexdigest()
+    (end,) = [line for line in lines if line["event"] == "end"]
+    assert (end["run"], end["status"]) == (run, "ok")
+    assert "secret" not in log.read_text()
+
+
+async def test_controls_are_limited(projects: Path, limits: Limits, settings: Settings) -> None:
+    async with house_of(projects, limits, settings, calls=60) as house:
+        browser = house.browser()
+        for _ in range(10):
+            await browser.do(404, do="restart", session="none")
+        refused = await browser.do(429, do="restart", session="none")
+        assert refused["error"] == "Too many controls: at most 60 a minute. Wait 1 s."

@@ -19,6 +19,8 @@ from starlette.testclient import TestClient
 from server.page.login import COOKIE, Logins
 from server.remote.tokens import Tokens
 
+#: Of a server on port 80, as these are.
+NAME = f"{COOKIE}_80"
 HOUR = 3600.0
 
 
@@ -42,7 +44,7 @@ def tokens(tmp_path: Path) -> Tokens:
 
 @pytest.fixture
 def logins(tokens: Tokens, clock: Clock) -> Logins:
-    return Logins(tokens, clock)
+    return Logins(tokens, clock=clock)
 
 
 class Browser:
@@ -91,7 +93,7 @@ def test_a_token_is_exchanged_for_a_cookie(tokens: Tokens, browser: Browser) -> 
     assert browser.who() == "alice"
     name, _, attributes = answer.headers["set-cookie"].partition("=")
     value, *attributes = attributes.split("; ")
-    assert name == COOKIE
+    assert name == NAME
     assert re.fullmatch(r"[A-Za-z0-9_-]{43}", value)
     assert token not in answer.headers["set-cookie"]
     assert {each.lower() for each in attributes} == {"httponly", "path=/", "samesite=strict"}
@@ -103,12 +105,12 @@ def test_every_login_has_a_cookie_of_its_own(tokens: Tokens, logins: Logins) -> 
     one, two = Browser(logins), Browser(logins)
     one.log_in(token)
     two.log_in(token)
-    first = one.client.cookies[COOKIE]
-    assert first != two.client.cookies[COOKIE]
+    first = one.client.cookies[NAME]
+    assert first != two.client.cookies[NAME]
     one.log_in(token)
     assert one.who() == two.who() == "alice"
     stale = Browser(logins)
-    stale.client.cookies.set(COOKIE, first)
+    stale.client.cookies.set(NAME, first)
     assert stale.who() is None
 
 
@@ -116,7 +118,7 @@ def test_what_is_kept_is_no_cookie(tokens: Tokens, logins: Logins, browser: Brow
     token = tokens.new("alice")
     browser.log_in(token)
     kept = repr(vars(logins))
-    assert browser.client.cookies[COOKIE] not in kept and token not in kept
+    assert browser.client.cookies[NAME] not in kept and token not in kept
 
 
 @pytest.mark.parametrize(
@@ -169,7 +171,7 @@ def test_other_cookies_are_nobody(tokens: Tokens, browser: Browser, cookie: str)
     browser.log_in(tokens.new("alice"))
     stranger = browser.client
     stranger.cookies.clear()
-    assert stranger.get("/who", headers={"cookie": f"{COOKIE}={cookie}"}).json() is None
+    assert stranger.get("/who", headers={"cookie": f"{NAME}={cookie}"}).json() is None
 
 
 def test_twelve_hours_of_idleness_end_it(tokens: Tokens, browser: Browser, clock: Clock) -> None:
@@ -214,11 +216,11 @@ def test_tokens_of_the_settings_log_in(tmp_path: Path) -> None:
 
 def test_logging_out(tokens: Tokens, logins: Logins, browser: Browser) -> None:
     browser.log_in(tokens.new("alice"))
-    cookie = browser.client.cookies[COOKIE]
+    cookie = browser.client.cookies[NAME]
     answer = browser.client.post("/page/logout")
     assert answer.status_code == 204 and "max-age=0" in answer.headers["set-cookie"].lower()
-    assert COOKIE not in browser.client.cookies
-    kept = browser.client.get("/who", headers={"cookie": f"{COOKIE}={cookie}"})
+    assert NAME not in browser.client.cookies
+    kept = browser.client.get("/who", headers={"cookie": f"{NAME}={cookie}"})
     assert kept.json() is None
 
 
@@ -253,3 +255,20 @@ def test_attempts_are_limited(tokens: Tokens, browser: Browser, clock: Clock) ->
     assert "Wait 1 s" in refused.json()["error"] and refused.headers["retry-after"] == "1"
     clock.now += 1
     assert browser.log_in(token).status_code == 204
+
+
+def test_servers_on_other_ports_have_cookies_of_other_names(
+    tokens: Tokens, logins: Logins, browser: Browser
+) -> None:
+    """Browsers send the cookies of one port of a machine to all its others."""
+    browser.log_in(tokens.new("alice"))
+    other = TestClient(browser.client.app, base_url="http://testserver:8001")
+    other.cookies.set(NAME, browser.client.cookies[NAME])
+    assert other.get("/who").json() is None
+
+
+def test_where_sessions_have_no_owners_whoever_has_logged_in_sees_them(tokens: Tokens) -> None:
+    browser = Browser(Logins(tokens, shared=True))
+    assert browser.who() is None
+    browser.log_in(tokens.new("alice"))
+    assert browser.who() == ""
