@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 from fastmcp import Client
 
+from tests.conftest import ROOT
 from tests.e2e.http_process import HttpProcess
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ from tests.page.canary import Canary
 #: Milliseconds that anything may take on a machine with a lot to do.
 PATIENCE = 30_000
 TOKENS = {"alice": "alice-" + "a" * 40, "bob": "bob-" + "b" * 40}
-#: A picture of each look is kept where this names a folder.
+#: A picture of each look is kept in the folder that this names, or else in build/page.
 SHOTS = "PAGE_SHOTS"
 
 
@@ -201,6 +202,6 @@ async def look(page: Page, session: str) -> Any:
 
 
 async def shot(page: Page, name: str) -> None:
-    """Keep a picture, where the environment says where."""
-    if folder := os.environ.get(SHOTS):
-        await page.screenshot(path=Path(folder) / f"{name}.png")
+    """Keep a picture of what is in the window."""
+    folder = Path(os.environ.get(SHOTS) or ROOT / "build" / "page")
+    await page.screenshot(path=folder / f"{name}.png")
