@@ -99,7 +99,9 @@ class Collector:
         if kind == "status":
             self.idle = self.idle or content["execution_state"] == "idle"
         elif kind == "execute_input":
-            self._count(content["execution_count"])
+            # For an empty cell the reply has another, and may come before or after this.
+            if self.execution_count is None:
+                self._count(content["execution_count"])
         elif kind == "stream":
             self._write(content["name"], content["text"])
         elif kind in ("display_data", "execute_result"):

@@ -98,6 +98,11 @@ class TestExecutionCount:
         assert fed(iopub("execute_input", code="1", execution_count=7)).execution_count == 7
         assert fed(REPLY).execution_count == 3
 
+    def test_of_two_counts_the_replys_is_right(self) -> None:
+        """Which comes first is chance; an empty cell's differ."""
+        given = iopub("execute_input", code="", execution_count=4)
+        assert fed(given, REPLY).execution_count == fed(REPLY, given).execution_count == 3
+
     @pytest.mark.parametrize("count", [0, None, "4", -1])
     def test_what_is_no_count_is_none(self, count: object) -> None:
         assert fed(reply(status="ok", execution_count=count)).execution_count is None
