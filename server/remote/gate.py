@@ -66,7 +66,9 @@ class Gate:
             pass
         finally:
             await exchange.finish()
-            if reason := REASONS.get(exchange.status):
+            # A page that is told to log in first has been refused nothing.
+            is_first_look = OWN_WORDS in scope and scope["method"] == "GET"
+            if (reason := REASONS.get(exchange.status)) and not is_first_look:
                 self._refused(reason)
 
     def _refusal(self, scope: Scope) -> JSONResponse | None:

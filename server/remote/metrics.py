@@ -26,6 +26,7 @@ from kernels.memory import own, resident
 from kernels.registry import Registry
 from kernels.result import Status
 from kernels.session import SessionState
+from server.remote.refusals import REASONS
 
 if TYPE_CHECKING:
     from kernels.run import Run
@@ -38,7 +39,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 #: Seconds of a run: from a round trip to what RMI_MAX_TIMEOUT is at first.
 _RUN = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
 _START = (0.001, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 60)
-_REASONS = ("authentication", "rate", "host", "size", "slow")
+_REASONS = tuple(dict.fromkeys(REASONS.values()))
 
 
 class Metrics(Middleware):

@@ -59,3 +59,21 @@ async def test_a_login_ends_with_its_token(tmp_path: Path) -> None:
             await page.until(lambda: page.runs)
         assert (await client.post("/page/logout", json={}, headers=CONTROL)).status_code == 204
         await browser.get("/page/state", 401)
+
+
+async def test_who_has_yet_to_log_in_is_not_counted_as_refused(tmp_path: Path) -> None:
+    """Who tries a wrong token is."""
+    async with (
+        server(tmp_path, RMI_TOKENS=f"anna:{TOKEN}") as process,
+        httpx2.AsyncClient(base_url=process.url, timeout=SOON, trust_env=False) as client,
+    ):
+
+        async def refused() -> float:
+            found = await client.get("/metrics", headers={"authorization": f"Bearer {TOKEN}"})
+            line = 'rmi_refused_total{reason="authentication"} '
+            return float(found.text.partition(line)[2].partition("\n")[0])
+
+        await Browser(process.url, client).get("/page/state", 401)
+        assert await refused() == 0
+        await client.post("/page/login", json={"token": "x" * 40}, headers=CONTROL)
+        assert await refused() == 1
