@@ -183,5 +183,6 @@ def test_a_wheel_installs_one_top_level_package_with_the_rooms_inside(tmp_path: 
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"rmi_agent_mcp_server"}
     assert "rmi_agent_mcp_server/__init__.py" in names
-    for inside in [*(f"{room}/__init__.py" for room in ROOMS), "samples/hello_world.py"]:
+    besides = ["samples/hello_world.py", "server/page/static/index.html"]
+    for inside in [*(f"{room}/__init__.py" for room in ROOMS), *besides]:
         assert f"rmi_agent_mcp_server/{inside}" in names
