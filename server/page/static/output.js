@@ -42,6 +42,8 @@ export class Output {
     this.busy = false;
     this.clears = run.clears;
     for (const [index, at] of places.entries()) this.place(index + 1, at, false);
+    // Some may have been told of before.
+    this.#due();
     this.update(run);
   }
 
