@@ -117,6 +117,8 @@ class Api:
         name = _session(request)
         text = await notebook_of(self._registry.runs(owner, name))
         data = text.encode("utf-8", "backslashreplace")
+        # Browsers take dots off the beginning of a file's name.
+        name = name.strip("./ ") or "session"
         return download(data, f"{name}.ipynb", "application/x-ipynb+json")
 
     def _run(self, request: Request, owner: str) -> Run:

@@ -18,9 +18,9 @@ from server.page.views import Askings, encoded, run_view, session_view
 from server.page.weighing import Weighing
 
 #: Seconds between two looks while something runs: more with many pages, so that looking and sending
-#: take no more than this part of the time, as far as that can be; most while there are only runs
-#: too short to be watched, one after another. And while nothing runs.
-_PACE, _SLOWEST, _SHARE, _SHORT, _MANY, _REST = 0.05, 0.08, 0.02, 0.1, 0.25, 0.5
+#: take no more than this part of the time, and with more than a few runs a look, one after another;
+#: most while all of these are too short to be watched. And while nothing runs.
+_PACE, _SLOWEST, _SHARE, _FEW, _SHORT, _MOST, _REST = 0.05, 0.08, 0.02, 2, 0.1, 0.25, 0.5
 #: Events, and bytes of them, that are kept for a page that has lost its connection; seconds that
 #: they are kept when there is no page any more; runs that may change meanwhile.
 _EVENTS, _BYTES, _LINGER, _TOLD = 2_000, 4_000_000, 120.0, 1_000
@@ -188,7 +188,8 @@ class Feed:
         loop = asyncio.get_running_loop()
         self._comment_at = loop.time() + _COMMENT
         while True:
-            pace = min(max(_PACE, self.spent / _SHARE), _MANY)
+            runs = len(self._told)
+            pace = min(max(_PACE, self.spent / _SHARE, _PACE * runs / _FEW), _MOST)
             looked = loop.time()
             self._look()
             self.spent = loop.time() - looked

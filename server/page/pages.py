@@ -9,6 +9,7 @@ from pathlib import Path
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
@@ -27,6 +28,7 @@ from server.page.outputs import Outputs
 from server.settings import Settings
 
 _STATIC = Path(__file__).parent / "static"
+_COMPRESSED = [Middleware(GZipMiddleware)]
 
 
 def is_of_page(path: str) -> bool:
@@ -65,9 +67,10 @@ class Page:
         api, outputs = self._api, self._outputs
         run = "/page/runs/{run:str}"
         return [
-            Route("/", _index, methods=["GET"]),
-            Route("/page/static/code.css", _code_style, methods=["GET"]),
-            Mount("/page/static", StaticFiles(directory=_STATIC)),
+            # The program's own files alone are compressed: they hold no secrets.
+            Route("/", _index, methods=["GET"], middleware=_COMPRESSED),
+            Route("/page/static/code.css", _code_style, methods=["GET"], middleware=_COMPRESSED),
+            Mount("/page/static", StaticFiles(directory=_STATIC), middleware=_COMPRESSED),
             Route("/page/login", self._logins.log_in, methods=["POST"]),
             Route("/page/logout", self._logins.log_out, methods=["POST"]),
             self._route("/page/state", api.state),

@@ -17,18 +17,27 @@ _HEADERS = [
     # Proxies that gather what they pass on are asked not to.
     (b"x-accel-buffering", b"no"),
 ]
-#: Seconds that sending an event may take.
-_SENDING = 0.002
+#: Seconds that sending an event may take; and between two times that it is asked who this is.
+_SENDING, _ASKING = 0.002, 3.0
 #: Also tells the browser how soon it is to come again.
 _BEGIN = b"retry: 500\n\n"
 
 
 class Stream(Response):
-    """The news of `feed` after `mark`, until the client goes or `welcome` is False."""
+    """The news of `feed` after `mark`, until the client goes or `welcome` is False, which is asked
+    every few seconds, before something is sent."""
 
-    def __init__(self, feed: Feed, mark: str, welcome: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        feed: Feed,
+        mark: str,
+        welcome: Callable[[], bool],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__(media_type="text/event-stream")
-        self._feed, self._mark, self._welcome = feed, mark, welcome
+        self._feed, self._mark, self._welcome, self._clock = feed, mark, welcome, clock
+        # It was when the stream was asked for.
+        self._asked = clock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
@@ -44,8 +53,8 @@ class Stream(Response):
             await send(_body(_BEGIN))
             while not reader.closed:
                 if data := self._feed.take(reader):
-                    # A comment comes from time to time: the moment to look who this is.
-                    if data[:1] == b":" and not self._welcome():
+                    # Comments are sent where there are no news.
+                    if not self._is_welcome():
                         break
                     began = time.perf_counter()
                     await send(_body(data))
@@ -58,6 +67,13 @@ class Stream(Response):
             gone.cancel()
         if not gone.done() or gone.cancelled():
             await send(_body(b"", more=False))
+
+    def _is_welcome(self) -> bool:
+        now = self._clock()
+        if now - self._asked < _ASKING:
+            return True
+        self._asked = now
+        return self._welcome()
 
 
 def _body(data: bytes, more: bool = True) -> Message:

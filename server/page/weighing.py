@@ -9,7 +9,7 @@ from kernels.memory import of_families
 from kernels.session import Session
 
 #: Seconds between two measurements, of the time of which they take this part at most.
-_PAUSE, _PART = 2.0, 0.01
+_PAUSE, _PART = 2.0, 0.003
 
 
 class Weighing:

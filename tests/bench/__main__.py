@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import gc
 import json
+import math
 import os
 import platform
 import statistics
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.load import idle_session
+from tests.bench.page import Unavailable
 from tests.bench.rows import ROWS, Row, make_projects, memory_lines
 
 _MEMORY = "memory"
@@ -56,18 +58,21 @@ async def _samples(row: Row, projects: Path, repeat: int) -> list[list[float]]:
 
 def _measure(row: Row, projects: Path, repeat: int) -> list[Line]:
     ours, *others = asyncio.run(_samples(row, projects, repeat))
-    mine, theirs = statistics.median(ours), sum(map(statistics.median, others))
+    mine, theirs = _quantile(ours, row.quantile), sum(map(statistics.median, others))
     ratio = mine / theirs
+    if row.paired:
+        ratio = statistics.median(a / b for a, b in zip(ours, others[0], strict=True))
     verdict = _verdict(ratio, row.bound)
     bound = "" if row.bound is None else f"{row.bound:g}"
-    figures = (_ms(mine), _ms(theirs), row.baseline, f"{ratio:.3f}")
+    shown, scale = (_ms, 1000) if row.unit == "ms" else (_kb, 1)
+    figures = (shown(mine), shown(theirs), row.baseline, f"{ratio:.3f}")
     cells = (row.name, row.title, *figures, bound, verdict)
     facts = {
         "name": row.name,
         "baseline": row.baseline,
-        "ours_ms": _all_ms(ours),
+        f"ours_{row.unit}": _all(ours, scale),
         # Where it has several parts, their samples come one part after the other.
-        "baseline_ms": [ms for other in others for ms in _all_ms(other)],
+        f"baseline_{row.unit}": [each for other in others for each in _all(other, scale)],
         "ratio": round(ratio, 4),
         "bound": row.bound,
         "ok": None if row.bound is None else ratio <= row.bound,
@@ -79,13 +84,24 @@ def _verdict(ratio: float, bound: float | None) -> str:
     return "" if bound is None else "ok" if ratio <= bound else "OVER"
 
 
-def _all_ms(samples: Iterable[float]) -> list[float]:
-    return [round(1000 * seconds, 3) for seconds in samples]
+def _quantile(samples: Iterable[float], which: float) -> float:
+    ordered = sorted(samples)
+    if which == 0.5:
+        return statistics.median(ordered)
+    return ordered[max(0, math.ceil(which * len(ordered)) - 1)]
+
+
+def _all(samples: Iterable[float], scale: float) -> list[float]:
+    return [round(scale * sample, 3) for sample in samples]
 
 
 def _ms(seconds: float) -> str:
     milliseconds = 1000 * seconds
     return f"{milliseconds:.2f} ms" if milliseconds < 100 else f"{milliseconds:.0f} ms"
+
+
+def _kb(kilobytes: float) -> str:
+    return f"{kilobytes:.1f} kB"
 
 
 def _memory(projects: Path) -> list[Line]:
@@ -158,6 +174,8 @@ def main(argv: list[str] | None = None) -> int:
                 print(f"{name} ...", file=sys.stderr)
                 try:
                     lines += measures[name](projects)
+                except Unavailable as error:
+                    print(f"{name} is left out: {error}.", file=sys.stderr)
                 except RuntimeError as error:
                     failed = True
                     print(f"{name} failed: {error}", file=sys.stderr)

@@ -4,14 +4,17 @@ shows, and how it bears much output."""
 from __future__ import annotations
 
 import asyncio
+import gzip
 import itertools
 import json
 import os
 import re
 import shutil
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,10 +44,10 @@ _PRINTED = re.compile(r"^T (\d+\.\d+)$", re.MULTILINE)
 _WARM_UP = 5
 _SHORT = "x = 1 + 1\nprint(x)"
 #: Runs in a row that are one sample.
-_RUNS = 200
+_RUNS = 100
 _PAGES = 10
 #: Seconds between two times that what has come for those pages is read.
-_READ = 0.1
+_READ = 0.2
 #: 100 MB of text in lines of 100 characters, for which a terminal would be too slow, too.
 _VOLUME = """\
 import sys
@@ -70,26 +73,34 @@ class Unavailable(Exception):
 # -- a client of the page
 
 
-async def _get(port: int, path: str) -> bytes:
-    """The body of an answer, as it is on the wire."""
-    reader, writer = await asyncio.open_connection(_HOST, port)
-    try:
-        head = f"GET {path} HTTP/1.1\r\nHost: {_HOST}:{port}\r\nConnection: close\r\n"
-        writer.write(f"{head}Accept-Encoding: gzip\r\n\r\n".encode())
-        async with asyncio.timeout(_SOON):
-            answer = await reader.read()
-    finally:
-        writer.close()
-    start, _, body = answer.partition(b"\r\n\r\n")
-    if not start.startswith(b"HTTP/1.1 200 "):
-        raise RuntimeError(f"{path}: the answer is {start.decode('latin-1')[:200]}")
-    return body
+async def _get(port: int, path: str) -> tuple[bytes, int]:
+    """What is there, and how many bytes of it are sent to a browser, which takes it compressed."""
+
+    def get() -> tuple[bytes, int]:
+        connection = HTTPConnection(_HOST, port, timeout=_SOON)
+        try:
+            connection.request("GET", path, headers={"Accept-Encoding": "gzip"})
+            answer = connection.getresponse()
+            body = answer.read()
+        finally:
+            connection.close()
+        if answer.status != 200:
+            raise RuntimeError(f"{path}: the answer is {answer.status} {body[:200]!r}")
+        is_packed = answer.headers["content-encoding"] == "gzip"
+        return gzip.decompress(body) if is_packed else body, len(body)
+
+    return await asyncio.to_thread(get)
+
+
+async def _mark(port: int) -> str:
+    state, _ = await _get(port, "/page/state")
+    return str(json.loads(state)["mark"])
 
 
 @asynccontextmanager
 async def _stream(port: int) -> AsyncIterator[asyncio.StreamReader]:
     """The news from now on, with what frames them."""
-    mark = json.loads(await _get(port, "/page/state"))["mark"]
+    mark = await _mark(port)
     reader, writer = await asyncio.open_connection(_HOST, port, limit=1 << 24)
     try:
         head = f"GET /page/events?mark={mark} HTTP/1.1\r\nHost: {_HOST}:{port}\r\n\r\n"
@@ -104,36 +115,45 @@ async def _stream(port: int) -> AsyncIterator[asyncio.StreamReader]:
 
 @asynccontextmanager
 async def _pages(port: int, count: int) -> AsyncIterator[None]:
-    """So many pages that are open; what they are told is thrown away, at no cost worth speaking
-    of, as where they are on another machine."""
+    """So many pages that are open. What they are told is thrown away now and then, which costs
+    next to nothing: browsers have processors of their own."""
+    mark = await _mark(port)
+    request = f"GET /page/events?mark={mark} HTTP/1.1\r\nHost: {_HOST}:{port}\r\n\r\n".encode()
+    loop = asyncio.get_running_loop()
+    socks: list[socket.socket] = []
 
-    async def read(reader: asyncio.StreamReader) -> None:
-        # More than is sent meanwhile, so that nothing ever waits.
-        while await reader.read(1 << 24):
+    async def read() -> None:
+        while True:
+            for sock in socks:
+                with suppress(BlockingIOError):
+                    if not sock.recv(1 << 20):
+                        raise RuntimeError("The news of a page have ended.")
             await asyncio.sleep(_READ)
 
-    async def one() -> None:
-        async with _stream(port) as reader:
-            opened.release()
-            await read(reader)
-
-    opened = asyncio.Semaphore(0)
-    tasks = [asyncio.create_task(one()) for _ in range(count)]
     try:
-        async with asyncio.timeout(_SOON):
-            for _ in tasks:
-                await opened.acquire()
+        for _ in range(count):
+            socks.append(socket.create_connection((_HOST, port), _SOON))
+            socks[-1].setblocking(False)
+            await loop.sock_sendall(socks[-1], request)
+            start = await loop.sock_recv(socks[-1], 1 << 16)
+            if not start.startswith(b"HTTP/1.1 200 "):
+                raise RuntimeError(f"There are no news: {start.decode('latin-1')[:200]}")
+        reading = asyncio.create_task(read())
         yield
+        reading.cancel()
+        with suppress(asyncio.CancelledError):
+            await reading
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for sock in socks:
+            sock.close()
 
 
 @asynccontextmanager
-async def _going_on(client: Client, code: str) -> AsyncIterator[None]:
+async def _going_on(server: HttpServer, client: Client, code: str) -> AsyncIterator[None]:
     """A run that would go on for ever."""
     await client.send(client.prepared("run_code", code="1", session="a"))
+    # The next kernel is made ready meanwhile.
+    memory.settle(server.pid)
     call = client.prepared("run_code", code=code, session="a", timeout=3_600)
     task = asyncio.create_task(client.send(call))
     try:
@@ -214,6 +234,11 @@ window.probe = (() => {
 """
 
 
+_IS_SHOWN = f"""
+(box) => box.textContent.length > 50_000 || box.querySelectorAll("figure").length === {_FIGURES}
+"""
+
+
 # -- rows
 
 
@@ -231,7 +256,7 @@ async def output(projects: Path) -> AsyncIterator[Pair]:
         async with (
             server.client() as client,
             _stream(server.port) as events,
-            _going_on(client, _PRINTS),
+            _going_on(server, client, _PRINTS),
         ):
             found: list[float] = []
 
@@ -257,7 +282,7 @@ async def browser(projects: Path) -> AsyncIterator[Pair]:
         async with (
             server.client() as client,
             _chromium(server.port) as page,
-            _going_on(client, _PRINTS),
+            _going_on(server, client, _PRINTS),
         ):
 
             async def ours() -> float:
@@ -314,7 +339,8 @@ def _blocks(code: str) -> Callable[[Path], AbstractAsyncContextManager[Pair]]:
                     await client.send(client.prepared("run_code", code="1", session=session))
                     await page.evaluate("probe.longest()")
                     await client.send(client.prepared("run_code", code=code, session=session))
-                    card = page.locator("li.run", has_text=session).first
+                    runs = page.locator("li.run", has_text=session)
+                    card = runs.filter(has_text=code.partition("\n")[0]).first
                     await card.locator(".badge", has_text="done").wait_for()
                     box = card.locator(".output")
                     for part in range(11):
@@ -323,6 +349,8 @@ def _blocks(code: str) -> Callable[[Path], AbstractAsyncContextManager[Pair]]:
                         )
                         await asyncio.sleep(0.1)
                     longest = float(await page.evaluate("probe.longest()")) / 1000
+                    if not await box.evaluate(_IS_SHOWN):
+                        raise RuntimeError("The page does not show the run's output.")
                     await client.send(client.prepared("close_session", session=session))
                     return longest
 
@@ -375,15 +403,14 @@ async def paint(projects: Path) -> AsyncIterator[Pair]:
     with HttpServer("ours", projects) as server:
 
         async def ours() -> float:
-            left, bodies = ["/"], dict[str, bytes]()
+            left, sizes = ["/", "/page/state"], dict[str, int]()
             while left:
                 path = left.pop()
-                body = bodies[path] = await _get(server.port, path)
+                body, sizes[path] = await _get(server.port, path)
                 for named, beside in _NAMED.findall(body):
                     name = (named or b"/page/static/" + beside[2:]).decode()
-                    if name not in bodies and name not in left:
+                    if name not in sizes and name not in left:
                         left.append(name)
-            bodies["/page/state"] = await _get(server.port, "/page/state")
-            return sum(map(len, bodies.values())) / 1000
+            return sum(sizes.values()) / 1000
 
         yield ours, _limit(100)

@@ -12,11 +12,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from tests.bench import load, memory, notebooks, volume
+from tests.bench import load, memory, notebooks, page, volume
 from tests.bench.stdio import COMMANDS, ROOT, Server, environment
 
-#: Does the thing once and returns the seconds that count.
+#: Does the thing once and returns the seconds that count, or kilobytes.
 Sample = Callable[[], Awaitable[float]]
 Pair = tuple[Sample, Sample]
 #: Ours, and what it is compared with: one sample, or several whose medians are added.
@@ -43,7 +44,10 @@ def make_projects(path: Path) -> None:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. `pairs`: how many samples of each side one repeat takes."""
+    """One line of the table. `pairs`: how many samples of each side one repeat takes; `quantile`:
+    which of our samples, in their order, counts: from 0, the least, to 1. `paired`: its ratio is
+    the median of those of neighbouring samples, for what differs less than the machine does from
+    one minute to the next."""
 
     name: str
     title: str
@@ -51,6 +55,9 @@ class Row:
     bound: float | None
     pairs: int
     measure: Callable[[Path], AbstractAsyncContextManager[Sides]]
+    quantile: float = 0.5
+    unit: Literal["ms", "kB"] = "ms"
+    paired: bool = False
 
 
 def _calls(ours: Server, other: Server, tool: str, other_tool: str, **arguments: str) -> Pair:
@@ -245,6 +252,15 @@ ROWS = (
     Row("load-32", "a run, 32 sessions at once", "raw loop", 1.25, 1, load.throughput(32)),
     Row("fair-8", "99th percentile, 8 sessions", "its median", 10.0, 1, load.fairness(8)),
     Row("fair-32", "99th percentile, 32 sessions", "its median", 10.0, 1, load.fairness(32)),
+    Row("live-print", "a print, until a page has it", "100 ms", 1.0, 10, page.output),
+    Row("live-print-95", "its 95th percentile", "100 ms", None, 10, page.output, 0.95),
+    Row("live-shown", "a print, until Chromium shows it", "100 ms", 1.0, 10, page.browser),
+    Row("live-shown-95", "its 95th percentile", "100 ms", None, 10, page.browser, 0.95),
+    Row("live-ten", "a short run, ten pages open", "no page", 1.053, 6, page.ten, paired=True),
+    Row("live-volume", "longest block of a page, 100 MB", "500 ms", 1.0, 1, page.volume, 1.0),
+    Row("live-figures", "the same, 200 figures", "500 ms", 1.0, 1, page.figures, 1.0),
+    Row("live-events", "news of a run of 100 MB", "1 MB", 1.0, 1, page.events, 1.0, "kB"),
+    Row("live-paint", "the page's first paint", "100 kB", 1.0, 1, page.paint, 1.0, "kB"),
 )
 
 

@@ -41,11 +41,11 @@ display(pd.DataFrame({"city": ["Oslo", "Quito", "Hanoi"], "people": [709_037, 1_
                       "share": [.128, .098, .081]}))
 display(SVG('<svg xmlns="http://www.w3.org/2000/svg" width="420" height="90">'
             '<rect width="420" height="90" rx="8" fill="#e1eeea"/>'
-            '<path d="M20 70 Q120 0 210 50 T400 20" fill="none" stroke="#0b6b63" stroke-width="3"/></svg>'))
-display(Latex(r"$$\hat\beta = (X^\top X)^{-1} X^\top y, \quad \sum_{i=1}^n \frac{1}{i^2} < \frac{\pi^2}{6}$$"))
+            '<path d="M20 70 Q120 0 210 50 T400 20" fill="none" stroke="#0b6b63"/></svg>'))
+display(Latex(r"$$\hat\beta = (X^\top X)^{-1} X^\top y, \quad \sum_{i=1}^n \frac{1}{i^2}$$"))
 display(Markdown("### What was found\n\nThe **second** model fits *better*:\n\n- fewer parameters\n"
-                 "- a smaller error, `0.031`\n\n> Both need more data.\n\n| model | error |\n|---|--:|\n| one | 0.052 |\n"
-                 "| two | 0.031 |"))
+                 "- a smaller error, `0.031`\n\n> Both need more data.\n\n"
+                 "| model | error |\n|---|--:|\n| one | 0.052 |\n| two | 0.031 |"))
 display(HTML("<style>body {font: 16px sans-serif; margin: 12px} button {padding: 6px 12px}</style>"
              "<h3>In a frame of its own</h3><p>Pressed <b id=n>0</b> times.</p>"
              "<button onclick='n.textContent = +n.textContent + 1'>Press</button>"))
@@ -53,7 +53,7 @@ display(HTML("<style>body {font: 16px sans-serif; margin: 12px} button {padding:
 """
 
 #: Ends in an error three calls deep, with words on both streams before.
-FAILS = '''\
+FAILS = """\
 import sys
 
 RATES = {"EUR": 1.0, "USD": 1.09}
@@ -71,7 +71,7 @@ orders = [{"amount": 20, "currency": "EUR"}, {"amount": 12, "currency": "GBP"}]
 print(f"{len(orders)} orders")
 print("warning: 1 order has no date", file=sys.stderr)
 print(total(orders))
-'''
+"""
 
 #: Output that grows, with a progress bar of its own kind.
 GROWS = """
@@ -86,13 +86,13 @@ print()
 
 #: 100 MB.
 LARGE = """
-line = "measurement of the night shift, station {:>9}: 12.25 degrees, 1013 hPa, wind from north-west\\n"
+line = "measured in the night, station {:>9}: 12.25 degrees, 1013 hPa, wind from north-west\\n"
 for n in range(0, 1_200_000, 1000): print("".join(line.format(n + k) for k in range(1000)), end="")
 """
 
 LONG_NAME = "a-session/of.a.department " + "with-a-very-long-name" * 3 + "/and a bit"
 LONG_FILE = "reports/2026/" + "quarterly_revenue_by_region_and_product_" * 3 + "final.py"
-LONG_LINE = "the_result_of_everything = [" + ", ".join(f"'value number {n}'" for n in range(40)) + "]"
+LONG_LINE = f"the_result_of_everything = {[f'value number {n}' for n in range(40)]}"
 
 
 def notebook(*cells: tuple[str, str]) -> dict[str, Any]:

@@ -97,6 +97,22 @@ class TestShowing:
         await card.locator("p.error", has_text="ZeroDivisionError").wait_for()
         assert "exit code 1" in await card.inner_text()
 
+    async def test_a_traceback_as_it_happens(
+        self, page: Page, client: Client[Any], server: HttpProcess
+    ) -> None:
+        """What was written as text is marked once the run has failed, and stands there once."""
+        code = f"{GATE}\nprint('before', flush=True); until('raise')\ndef f(): 1/0\nf()\n"
+        call = begin(client, code, "raising")
+        card = runs(page).filter(has_text="raising").first
+        await text(card).get_by_text("before").wait_for()
+        (server.projects / "raise").touch()
+        await call
+        await text(card).locator(".traceback .line.failing").first.wait_for()
+        await text(card).locator(".traceback .line.error", has_text="ZeroDivisionError").wait_for()
+        shown = await text(card).inner_text()
+        assert shown.startswith("before") and shown.count("Traceback (most recent") == 1
+        assert shown.count("ZeroDivisionError") == 1
+
     async def test_figures_and_pages(self, page: Page, client: Client[Any]) -> None:
         """An image, a table, HTML, LaTeX, Markdown and SVG, each as what it is."""
         code = """
@@ -202,9 +218,13 @@ class TestControls:
         await dialog.get_by_role("button", name="Close the session").click()
         await page.locator("#session-list a", has_text="ended").wait_for(state="detached")
 
-    async def test_a_session_is_downloaded(self, page: Page, client: Client[Any]) -> None:
-        await run(client, "print('in the notebook')", "down/loaded")
-        await look(page, "down/loaded")
+    @pytest.mark.parametrize("name", ["down/loaded", "..", "a/.."])
+    async def test_a_session_is_downloaded(
+        self, page: Page, client: Client[Any], name: str
+    ) -> None:
+        """Also one whose name browsers would take for a way through folders."""
+        await run(client, "print('in the notebook')", name)
+        await look(page, name)
         async with page.expect_download() as saved:
             await page.get_by_role("link", name="Download .ipynb").click()
         download = await saved.value
@@ -214,6 +234,21 @@ class TestControls:
 
 
 class TestConnection:
+    async def test_more_windows_than_a_browser_has_connections(
+        self, watch: Watch, client: Client[Any]
+    ) -> None:
+        """Each of eight shows what happens, also after others have been closed."""
+        pages = [await watch.open() for _ in range(8)]
+        await run(client, "print('seen by all')", "many")
+        for page in pages:
+            await runs(page).get_by_text("seen by all", exact=True).first.wait_for()
+        for page in pages[:5]:
+            await page.close()
+        await run(client, "print('seen by the rest')", "many")
+        for page in pages[5:]:
+            await runs(page).get_by_text("seen by the rest", exact=True).first.wait_for()
+            assert await page.locator("#connection").is_hidden()
+
     async def test_what_was_missed_is_caught_up(
         self, page: Page, client: Client[Any], watch: Watch
     ) -> None:

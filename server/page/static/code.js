@@ -17,6 +17,11 @@ export class Code {
     if (!source || this.node.firstChild) return;
     const box = el("div", { class: "source", tabindex: "0", role: "group", "aria-label": `Code of run ${this.id}` });
     box.append(trusted(source.html));
+    // Empty lines at the beginning are counted, but tell nothing.
+    for (const line of box.querySelectorAll(".line")) {
+      if (line.textContent.trim()) break;
+      line.hidden = true;
+    }
     if (source.cut) box.append(el("p", { class: "hint", text: "The rest of the code is left out." }));
     this.node.append(box);
     if (source.lines <= LINES + 2) return;
@@ -45,7 +50,8 @@ export class Code {
     line.classList.add("failed");
     const box = line.closest(".source.short");
     if (box) {
-      box.scrollTop = Math.max(0, line.offsetTop - box.offsetTop - 120);
+      const above = lines[Math.max(0, lines.indexOf(line) - 4)];
+      box.scrollTop = line.offsetTop - box.offsetTop < box.clientHeight * 0.7 ? 0 : above.offsetTop - box.offsetTop;
       box.classList.toggle("sought", box.scrollTop > 0);
     }
     line.append(el("span", { class: "unseen", text: " (the failing line)" }));

@@ -72,14 +72,18 @@ export function close(session) {
 /** The form that runs code in a session; it keeps what is typed in `drafts`. */
 export function runForm(name, drafts) {
   const words = el("p", { class: "told", role: "status" });
-  const code = el("textarea", { id: "code", rows: "2", spellcheck: "false", autocapitalize: "off", autocomplete: "off",
+  const code = el("textarea", { id: "code", rows: "1", spellcheck: "false", autocapitalize: "off", autocomplete: "off",
     "aria-describedby": "code-hint", placeholder: "Python" });
   code.value = drafts.get(name) || "";
   const button = el("button", { class: "primary", text: "Run" });
   const form = el("form", { class: "code-form" },
-    el("label", { for: "code", text: `Run code in ${name}` }), code,
-    el("div", { class: "row" }, button, el("span", { class: "hint", id: "code-hint", text: "Ctrl+Enter runs it" }), words));
-  code.addEventListener("input", () => drafts.set(name, code.value));
+    el("div", { class: "asked" }, el("label", { for: "code", text: `Run code in ${name}` }),
+      el("span", { class: "hint", id: "code-hint", text: "Ctrl+Enter runs it" })),
+    el("div", { class: "typed" }, code, button), words);
+  code.addEventListener("input", () => {
+    drafts.set(name, code.value);
+    put(words, "");
+  });
   code.addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
     event.preventDefault();

@@ -26,6 +26,9 @@ export function trusted(html) {
 
 export const byId = (id) => document.getElementById(id);
 
+/** A sentence of the server, whose words in backticks are code. */
+export const worded = (text) => text.split("`").map((part, index) => (index % 2 ? el("code", { text: part }) : part));
+
 /** Change the text only where it differs, so that nothing is announced or painted for nothing. */
 export function put(node, text) {
   if (node.textContent !== text) node.textContent = text;

@@ -1,7 +1,26 @@
 // What the server tells, as it happens: reconnects by itself and goes on where it stopped.
 
-/** Seconds that a hidden page keeps its connection: browsers allow a host only a few. */
+/** Seconds that a hidden page keeps its connection: browsers allow a host six. */
 const HIDDEN = 5;
+/** Windows that have one all the time, so that some are left for everything else. The others look
+ * now and then: milliseconds that they look, and between two looks. */
+const PLACES = 4;
+const LOOK = 400;
+const BETWEEN = 2000;
+
+/** A place among those windows: a function that gives it back, or null where all are taken. */
+async function place() {
+  // Browsers have no locks for a page that came by http from another machine.
+  if (!navigator.locks) return () => {};
+  for (let n = 0; n < PLACES; n += 1) {
+    const leave = await new Promise((got) => {
+      navigator.locks.request(`stream ${n}`, { ifAvailable: true },
+        (lock) => (lock ? new Promise((left) => got(left)) : got(null))).catch(() => got(null));
+    });
+    if (leave) return leave;
+  }
+  return null;
+}
 
 export class Feed {
   /** `told(event)` for every event; `state(connected)` at every change; `reset()` when what was
@@ -9,6 +28,8 @@ export class Feed {
   constructor({ told, state, reset }) {
     Object.assign(this, { told, state, reset });
     this.source = null;
+    this.leave = null;
+    this.turn = null;
     this.mark = null;
     this.delay = 500;
     this.retry = 0;
@@ -29,13 +50,26 @@ export class Feed {
     this.mark = null;
   }
 
-  open() {
+  async open() {
     this.#shut();
+    const turn = (this.turn = {});
+    const leave = await place();
+    if (turn !== this.turn) {
+      leave?.();
+      return;
+    }
+    this.leave = leave;
     const source = new EventSource(`/page/events?mark=${encodeURIComponent(this.mark)}`);
     this.source = source;
     source.onopen = () => {
       this.delay = 500;
       this.state(true);
+      if (leave || source !== this.source) return;
+      clearTimeout(this.retry);
+      this.retry = setTimeout(() => {
+        this.#shut();
+        this.retry = setTimeout(() => this.open(), BETWEEN);
+      }, LOOK);
     };
     source.onmessage = (message) => {
       if (source !== this.source) return;
@@ -65,7 +99,8 @@ export class Feed {
   #shut() {
     clearTimeout(this.retry);
     this.source?.close();
-    this.source = null;
+    this.leave?.();
+    this.source = this.leave = this.turn = null;
   }
 
   #seen() {

@@ -1,7 +1,7 @@
 // The login: a token once, a cookie from then on.
 
 import { post } from "./api.js";
-import { el, put } from "./dom.js";
+import { el, put, worded } from "./dom.js";
 
 /** The form; `done()` once the server has taken the token. */
 export function loginForm(done) {
@@ -23,7 +23,7 @@ export function loginForm(done) {
       field.value = "";
       done();
     } catch (error) {
-      put(trouble, error.status === 401 && !error.message ? "This token is not known." : error.message);
+      trouble.replaceChildren(...worded(error.message));
       field.select();
     }
     button.disabled = false;

@@ -35,6 +35,8 @@ export class Output {
       const { scrollTop, clientHeight, scrollHeight } = this.node;
       this.follow = scrollHeight - scrollTop - clientHeight < 40;
     }, { passive: true });
+    // Figures grow when they are loaded.
+    new ResizeObserver(() => this.#settle()).observe(this.flow.node);
   }
 
   /** Where the outputs stand is known; from now on text is taken. */
@@ -183,7 +185,10 @@ export class Output {
   #quote() {
     if (this.traceback?.at !== this.flow.end) return 0;
     const { html, at, end } = this.traceback;
-    this.flow.quote(trusted(html), end);
+    const content = trusted(html);
+    // It can be scrolled sideways, also by keys.
+    for (const [name, value] of [["tabindex", "0"], ["role", "group"], ["aria-label", "Traceback"]]) content.firstElementChild.setAttribute(name, value);
+    this.flow.quote(content, end);
     return end - at;
   }
 

@@ -26,11 +26,12 @@ export class SessionList {
   #item(name) {
     const item = {
       mark: el("span", { class: "mark", "aria-hidden": "true" }),
-      name: el("span", { class: "name", text: name || "All sessions" }),
+      name: el("span", { class: "name", text: name || "All sessions", title: name.length > 40 && name }),
       state: el("span", { class: "state" }),
       facts: el("span", { class: "facts" }),
     };
-    item.link = el("a", { href: name ? linkTo(name) : "#" }, item.mark, item.name, item.state, item.facts);
+    item.link = el("a", { href: name ? linkTo(name) : "#" }, item.mark, item.name,
+      el("span", { class: "stands" }, item.state, " ", item.facts));
     item.node = el("li", {}, item.link);
     return item;
   }
@@ -66,11 +67,11 @@ export class SessionList {
   tick(sessions) {
     put(this.all.facts, plural(sessions.size, "session"));
     for (const session of sessions.values()) {
-      const words = [];
-      if (session.state === "idle") words.push(`for ${about(idle(session))}`);
+      // Goes on after the word for the state: "idle for 3 s · 40 MB".
+      const words = [session.state === "idle" ? `for ${about(idle(session))}` : ""];
       if (session.waiting) words.push(`${session.waiting} waiting`);
       if (session.memory) words.push(bytes(session.memory));
-      put(this.items.get(session.name)?.facts ?? el("i"), words.join(" · "));
+      put(this.items.get(session.name)?.facts ?? el("i"), words.join(" · ").trimStart());
     }
   }
 
@@ -120,7 +121,7 @@ export class SessionHead {
     this.#fact("Environment", session.environment || "");
     this.#fact("Memory", session.memory ? bytes(session.memory) : "");
     this.#fact("Runs", String(session.runs ?? ""));
-    this.#fact("Waiting", String(session.waiting || 0));
+    this.#fact("Waiting", session.waiting ? String(session.waiting) : "");
     this.tick();
   }
 

@@ -28,10 +28,10 @@ export class Stream {
     this.linked = linked;
     this.head = name ? new SessionHead(name) : null;
     this.list = el("ol", { class: "runs", on: { keydown: (event) => this.#walk(event) } });
-    this.empty = el("p", { class: "notice", hidden: true });
+    this.empty = el("p", { class: "notice empty", hidden: true });
     this.count = el("p", { class: "hint", role: "status" });
     this.older = el("button", { type: "button", class: "older", text: "Show older runs", hidden: !name,
-      on: { click: () => this.#more() } });
+      on: { click: () => this.#more(true) } });
     this.node = el("div", { class: name ? "view one" : "view" },
       this.head?.node ?? el("header", { class: "session-head" }, el("h1", { text: "All sessions" })));
     if (name) {
@@ -67,7 +67,7 @@ export class Stream {
   }
 
   /** The next older runs of the history. */
-  async #more() {
+  async #more(asked = false) {
     const find = this.find;
     const before = [...this.cards.keys()].at(-1);
     const query = { ...(before !== undefined && { before }), ...(find && { find }) };
@@ -77,7 +77,7 @@ export class Stream {
       if (find !== this.find) return;
       for (const run of runs) this.#add({ ...run, told: performance.now() }, false);
       this.older.hidden = !more;
-      this.#tell(this.older.hidden && before !== undefined ? "That is all." : "");
+      this.#tell(asked && !more ? "That is all." : "");
     } catch (error) {
       const isGone = error.status === 404;
       if (isGone) this.older.hidden = true;

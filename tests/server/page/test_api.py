@@ -267,3 +267,13 @@ async def test_streams_of_an_owner_end_when_they_are_told_to(guarded: House) -> 
         with pytest.raises(AssertionError, match="ended"):
             await page.next()
     await until(lambda: feed.pages == 0)
+
+
+async def test_the_programs_own_files_are_compressed_and_nothing_else_is(house: House) -> None:
+    await house.result("print('x' * 5000)")
+    client = house.browser().client
+    for path in ("/", "/page/static/main.js", "/page/static/code.css"):
+        answer = await client.get(path)
+        assert answer.headers["content-encoding"] == "gzip" and answer.status_code == 200
+    for path in ("/page/state", "/page/runs/1/text"):
+        assert "content-encoding" not in (await client.get(path)).headers
