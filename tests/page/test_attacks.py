@@ -112,9 +112,9 @@ async def test_frames_that_leave(
         await safe.wait_for_load_state("load")
         await safe.evaluate(TURNS)
         for frame in safe.frames[1:]:
-            assert not frame.url or frame.url.startswith(
-                (watch.home, "about:", "chrome-error:")
-            ), frame.url
+            assert not frame.url or frame.url.startswith((watch.home, "about:", "chrome-error:")), (
+                frame.url
+            )
         assert canary.heard == [], name
 
 
