@@ -216,7 +216,7 @@ class Execution:
         loop = asyncio.get_running_loop()
         late = 0.0
         while True:
-            if self.collector.finished or self._lost or self._kernel.exited.is_set():
+            if self.collector.finished or self._over:
                 return True
             if self.collector.reply is not None and not late:
                 # Only what iopub still owes is missing.
@@ -229,7 +229,16 @@ class Execution:
                 async with asyncio.timeout_at(end if end < math.inf else None):
                     await self._news.wait()
             except TimeoutError:
-                return bool(late)
+                if late:
+                    return True
+                # The end may have come in the very moment in which the time was up.
+                if self.collector.reply is None and not self._over:
+                    return False
+
+    @property
+    def _over(self) -> bool:
+        """Whether no reply will come any more."""
+        return self._lost or self._kernel.exited.is_set()
 
     def _receive(self, message: Message) -> None:
         collector = self.collector

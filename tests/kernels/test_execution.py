@@ -108,6 +108,18 @@ class TestTheNormalEnd:
         assert await execution.follow(SHORT / 4, LONG) is Ending.DONE
         assert kernel.interrupts == 0
 
+    async def test_a_reply_in_the_moment_in_which_the_time_is_up(self) -> None:
+        """A loop that was busy meets both at once."""
+
+        def answer(kernel: FakeKernel) -> None:
+            loop = asyncio.get_running_loop()
+            loop.call_later(SHORT / 2, time.sleep, 2 * SHORT)
+            loop.call_later(SHORT * 1.5, kernel.succeed)
+
+        execution, kernel = started(answer)
+        assert await execution.follow(SHORT, LONG) is Ending.DONE
+        assert kernel.interrupts == 0
+
     async def test_ok_in_the_reply_and_an_error_on_iopub(self) -> None:
         def answer(kernel: FakeKernel) -> None:
             kernel.say("error", ename="E", evalue="v", traceback=["E: v"])
