@@ -17,11 +17,17 @@ import errno
 import os
 import secrets
 import stat
+import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+try:
+    import fcntl
+except ImportError:  # Windows, where no folder is open
+    fcntl = None  # type: ignore[assignment]
 
 _CAN_OPEN_IN = os.open in os.supports_dir_fd
 _PLAIN = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -29,6 +35,8 @@ _FOLDER = _PLAIN | getattr(os, "O_DIRECTORY", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 #: Opening a FIFO or a device must not wait.
 _AT_ONCE = getattr(os, "O_NONBLOCK", 0)
+#: Seconds between two looks at a lock.
+_PAUSE = 0.002
 #: Of renameat2: the two names change places.
 _EXCHANGE = 2
 #: There is no such call, or not for these files. A filter of system calls says EPERM.
@@ -52,6 +60,28 @@ class Folder:
     ) -> None:
         if self._fd is not None:
             os.close(self._fd)
+
+    @contextlib.contextmanager
+    def locked(self, seconds: float) -> Iterator[None]:
+        """Keep out others who lock this folder, in whatever process; where folders cannot be
+        locked, or it is not to be had within `seconds`, do without."""
+        fd = self._fd
+        if fcntl is None or fd is None:
+            yield
+            return
+        end = time.monotonic() + seconds
+        with contextlib.suppress(OSError):
+            while time.monotonic() < end:
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    time.sleep(_PAUSE)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                fcntl.flock(fd, fcntl.LOCK_UN)
 
     def _at(self, name: str) -> str:
         return name if self._fd is not None else str(self._path / name)

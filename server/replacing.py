@@ -3,6 +3,8 @@
 The new content is a temporary file first. It then changes places with the old file, at once for
 all who look, and what came out is looked at: if somebody has written it meanwhile, the two change
 back. Where names cannot be exchanged the old file is looked at just before it is replaced.
+
+Our own writers, who would build upon what is about to be taken back, keep each other out.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import contextlib
 import errno
 import os
 import stat
+import threading
 from collections.abc import Iterable
 
 from notebooks.storage import Conflict, Stamp
@@ -19,6 +22,10 @@ from server.temporaries import Temporary, exists, remove, stamp_of
 
 #: How often somebody may write while names change back.
 _ATTEMPTS = 20
+#: Seconds to wait for writers of other processes.
+_PATIENCE = 5.0
+#: Where folders cannot be locked it keeps the threads of this process apart.
+_OURS = threading.Lock()
 
 
 def replace(folder: Folder, name: str, pieces: Iterable[bytes], expected: Stamp | None) -> Stamp:
@@ -44,7 +51,8 @@ def replace(folder: Folder, name: str, pieces: Iterable[bytes], expected: Stamp 
             temporary.become(name)
         else:
             temporary.prepare(stamp, expected)
-            _exchange(temporary, name, stamp, expected)
+            with _OURS, folder.locked(_PATIENCE):
+                _exchange(temporary, name, stamp, expected)
     folder.sync()
     return stamp
 

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -303,6 +304,29 @@ class TestConflicts:
         with pytest.raises(Conflict):
             file.write([NEW], seen)
         assert (file.path.read_bytes(), names(files)) == (THEIRS, ["a.ipynb"])
+
+    @pytest.mark.parametrize("files", ["in open folders", "without exchange"], indirect=True)
+    def test_many_writers_lose_nothing(self, files: Projects) -> None:
+        """Whoever was told that it is written finds it there, whoever writes after that."""
+        made(files, content=b"")
+
+        def write(number: int) -> None:
+            file = ProjectNotebook(files, "a.ipynb")
+            for turn in range(25):
+                while True:
+                    data, seen = file.read()
+                    try:
+                        file.write([data, b"%d-%d " % (number, turn)], seen)
+                        break
+                    except Conflict:
+                        pass
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(write, range(8)))
+        there = (files.root / "a.ipynb").read_bytes().split()
+        expected = {b"%d-%d" % (number, turn) for number in range(8) for turn in range(25)}
+        assert set(there) == expected
+        assert names(files) == ["a.ipynb"]
 
 
 def put(kind: str, path: Path, other: Path) -> None:
