@@ -50,6 +50,9 @@ def problem(content: Mapping[str, Any]) -> str | None:
         words = str(getattr(error, "message", error)).strip().partition("\n")[0]
         words = words if len(words) <= 200 else words[:199] + "…"
         return f"{words} (at {where})" if where else words
+    except Exception as error:
+        # It stumbles over some versions that there never were, as 3.1.
+        return f"nothing is known of its version ({type(error).__name__})"
     return None
 
 

@@ -69,9 +69,8 @@ class Folder:
         if fcntl is None or fd is None:
             yield
             return
-        end = time.monotonic() + seconds
         with contextlib.suppress(OSError):
-            while time.monotonic() < end:
+            for _ in range(round(seconds / _PAUSE)):
                 try:
                     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break

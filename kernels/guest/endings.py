@@ -62,6 +62,8 @@ def end_without_waiting(files: OpenFiles, namespace: Dict[str, Any]) -> None:
     """
     main = threading.main_thread()
     if any(not thread.daemon and thread is not main for thread in threading.enumerate()):
+        # What an executor's thread says of its processes' end, when they end here, is no news.
+        threading.excepthook = lambda *_: None
         for child in started_processes():
             # Or multiprocessing's own handler would wait for it; those of pools it ends itself.
             if not child.daemon:

@@ -725,3 +725,11 @@ def test_any_bytes_are_refused(data: bytes) -> None:
 def test_the_style_of_a_file_tells_whether_its_names_are_in_order() -> None:
     assert Style.of("{}", ["a", "b"]).ordered
     assert not Style.of("{}", ["b", "a"]).ordered
+
+
+def test_a_version_over_which_the_schema_stumbles_is_told_and_left() -> None:
+    content = {**OLD, "nbformat_minor": 1}
+    data = json.dumps(content).encode()
+    used_or_refused(data)
+    (note,) = Notebook.parse(data).notes
+    assert "nothing is known of its version" in note
