@@ -22,8 +22,9 @@ from kernels import processes
 from kernels.connection import guest_connection, loopback_connection
 from kernels.guest import ring
 from kernels.kernelspecs import CONNECTION_FILE, Kernelspec
+from kernels.template import Template
 
-_LAUNCHER = Path(__file__).parent / "guest" / "launch.py"
+LAUNCHER = Path(__file__).parent / "guest" / "launch.py"
 #: Asks faulthandler for a traceback. A late real-time signal, which programs do not use.
 TRACE_SIGNAL = signal.SIGRTMAX - 2 if sys.platform == "linux" else None
 
@@ -33,12 +34,14 @@ class LocalSpec:
     """How local kernels are started.
 
     `python`: absolute path of the interpreter, which must have ipykernel. `cwd`: the working
-    directory. `env`: the whole environment of the kernels.
+    directory. `env`: the whole environment of the kernels. `forks`: whether they are forked from
+    a process that has everything imported, where the platform allows it.
     """
 
     python: str
     cwd: str
     env: Mapping[str, str] = field(default_factory=dict)
+    forks: bool = True
 
 
 @dataclass
@@ -110,11 +113,12 @@ def launch(
     starter: processes.Processes,
     root: Path,
     kernelspec: Kernelspec | None = None,
+    template: Template | None = None,
 ) -> Launched:
     """Start a kernel's process, with a directory of its own below `root`. Does not wait for it.
 
     `kernelspec`: what to start in place of the spec's Python. An ipykernel gets our guest, any
-    other kernel is started as it is.
+    other kernel is started as it is. `template`: what to fork a kernel of the spec from.
     """
     ident = uuid.uuid4().hex[:12]
     directory = root / ident
@@ -160,7 +164,7 @@ def launch(
         if scripted:
             env["RMI_KERNEL"] = json.dumps(facts)
         cwd = (kernelspec.directory if kernelspec is not None else "") or spec.cwd
-        process = starter.start(ident, argv, env, cwd, fds)
+        process = (template or starter).start(ident, argv, env, cwd, fds)
     for fd in pipes or ():
         os.set_blocking(fd, False)
     return Launched(
@@ -173,12 +177,12 @@ def _guest_command(
 ) -> list[str]:
     """The command of an ipykernel with our guest."""
     if kernelspec is None or kernelspec.ipykernel is None:
-        return [spec.python, str(_LAUNCHER), "-f", connection_file]
+        return [spec.python, str(LAUNCHER), "-f", connection_file]
     (python, *options), arguments = kernelspec.ipykernel
     if kernelspec.is_usual:
         python = spec.python
     arguments = [word.replace(CONNECTION_FILE, connection_file) for word in arguments]
-    return [python, *options, str(_LAUNCHER), *arguments]
+    return [python, *options, str(LAUNCHER), *arguments]
 
 
 def make_run_directory() -> str:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 from pathlib import Path
 
 from kernels import processes
@@ -13,11 +14,22 @@ from kernels.errors import KernelStartError
 from kernels.guest import ring
 from kernels.kernel import Message
 from kernels.kernelspecs import Kernelspec
-from kernels.launching import TRACE_SIGNAL, Launched, LocalSpec, launch, make_run_directory
+from kernels.launching import (
+    LAUNCHER,
+    TRACE_SIGNAL,
+    Launched,
+    LocalSpec,
+    launch,
+    make_run_directory,
+)
 from kernels.process_kernel import ProcessKernel
 from kernels.start_errors import silent_at_the_start
+from kernels.template import Template
 
-_START_TIMEOUT = 60.0
+#: Seconds until a kernel must have answered.
+_START_TIMEOUT, _FORK_TIMEOUT = 60.0, 10.0
+#: Templates in a row that were never ready, after which no more are started.
+_BARREN = 3
 
 
 class LocalBackend:
@@ -31,12 +43,15 @@ class LocalBackend:
         self.directory = Path(make_run_directory())
         self._processes = processes.start_processes(str(self.directory))
         self._early: list[Launched] = []
+        self._template: Template | None = None
+        self._barren = 0
         self._kernels: set[ProcessKernel] = set()
         self._closed = False
 
     def launch_early(self) -> None:
-        """Start a process now for the first `start` to take."""
-        self._early.append(self._launch())
+        """Start a process now that the first `start` will need."""
+        if self._current_template() is None:
+            self._early.append(self._launch())
 
     async def start(self, spec: Kernelspec | None = None) -> ProcessKernel:
         """See `Backend`. An ipykernel, in whatever Python, has our guest; any other kernel is a
@@ -45,17 +60,29 @@ class LocalBackend:
             raise KernelStartError("The server is ending and starts no kernel any more.")
         if spec is not None and spec.is_default:
             spec = None
+        if spec is None and (template := self._current_template()) is not None:
+            self._processes.attach()
+            if await template.up():
+                try:
+                    return await self._connect(self._launch(template=template), _FORK_TIMEOUT)
+                except KernelStartError:
+                    # Whatever the reason: the next ones are forked from another. This one is
+                    # made anew, with a directory of its own, whatever became of the fork.
+                    template.spoil()
         launched = self._early.pop() if self._early and spec is None else self._launch(spec)
+        return await self._connect(launched, _START_TIMEOUT)
+
+    async def _connect(self, launched: Launched, seconds: float) -> ProcessKernel:
         self._processes.attach()
         kernel = self._kind(launched)(launched, self._processes, self._kernels.discard)
         self._kernels.add(kernel)
         try:
-            async with asyncio.timeout(_START_TIMEOUT):
+            async with asyncio.timeout(seconds):
                 await kernel.connect()
         except TimeoutError:
             words = kernel.last_words()
             await kernel.close()
-            raise silent_at_the_start(launched, words, _START_TIMEOUT) from None
+            raise silent_at_the_start(launched, words, seconds) from None
         except BaseException:
             await asyncio.shield(kernel.close())
             raise
@@ -77,11 +104,29 @@ class LocalBackend:
 
         return ForeignKernel
 
-    def _launch(self, spec: Kernelspec | None = None) -> Launched:
+    def _launch(
+        self, spec: Kernelspec | None = None, template: Template | None = None
+    ) -> Launched:
+        return launch(self.spec, self._living_processes(), self.directory, spec, template)
+
+    def _living_processes(self) -> processes.Processes:
         if not self._processes.alive:
             self.directory.mkdir(mode=0o700, exist_ok=True)
             self._processes = processes.start_processes(str(self.directory))
-        return launch(self.spec, self._processes, self.directory, spec)
+        return self._processes
+
+    def _current_template(self) -> Template | None:
+        """What kernels are forked from, started if need be; None where nothing can be."""
+        starter = self._living_processes()
+        if not self.spec.forks or not isinstance(starter, processes.Warden):
+            return None
+        if sys.platform != "linux" or self._barren == _BARREN:
+            return None
+        if self._template is None or not self._template.alive:
+            if self._template is not None:
+                self._barren = 0 if self._template.was_up else self._barren + 1
+            self._template = Template(self.spec, LAUNCHER, starter, self.directory)
+        return self._template
 
 
 class LocalKernel(ProcessKernel):

@@ -89,6 +89,8 @@ class ProcessKernel(ABC):
         data = await asyncio.get_running_loop().sock_recv(self._launched.lifeline, 1)
         if not data:
             await self._launched.process.exited.wait()
+        # What tells its pid goes another way than the byte.
+        await self._launched.process.started.wait()
 
     async def _greet(self) -> None:
         """Wait until it has spoken, or has ended."""

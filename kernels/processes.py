@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -32,6 +32,8 @@ class Process:
         self.pid: int | None = None
         #: As `Popen.returncode`: negative for a signal. None while it runs or is unknown.
         self.status: int | None = None
+        #: Called with what it says to the warden, if it is a template.
+        self.on_word: Callable[[Mapping[str, object]], None] | None = None
         #: Why it could not be started, or "".
         self.failure = ""
         self.started = asyncio.Event()
@@ -88,11 +90,30 @@ class Warden:
     def start(
         self, ident: str, argv: Sequence[str], env: Mapping[str, str], cwd: str, fds: Sequence[int]
     ) -> Process:
+        request = {"start": ident, "argv": list(argv), "env": dict(env), "cwd": cwd}
+        return self._begin(ident, request, fds)
+
+    def start_template(
+        self, ident: str, argv: Sequence[str], env: Mapping[str, str], cwd: str, fds: Sequence[int]
+    ) -> Process:
+        """As `start`; the process also gets the warden's socket for templates, as its last
+        descriptor."""
+        request = {"start": ident, "argv": list(argv), "env": dict(env), "cwd": cwd}
+        return self._begin(ident, {**request, "template": True}, fds)
+
+    def fork(
+        self, template: Process, ident: str, request: Mapping[str, object], fds: Sequence[int]
+    ) -> Process:
+        """As `start`, but the process is a fork of the template's, which gets the request."""
+        return self._begin(ident, {"of": template.id, "fork": ident, **request}, fds)
+
+    def tell(self, template: Process, request: Mapping[str, object]) -> None:
+        """Pass a request on to the template; `on_word` is called with its answer."""
+        self._send({"of": template.id, **request})
+
+    def _begin(self, ident: str, request: Mapping[str, object], fds: Sequence[int]) -> Process:
         process = Process(ident)
         self._processes[ident] = process
-        request = {
-            "start": ident, "argv": list(argv), "env": dict(env), "cwd": cwd, "fds": len(fds)
-        }  # fmt: skip
         self._send(request, fds)
         return process
 
@@ -114,7 +135,7 @@ class Warden:
             await asyncio.to_thread(self._popen.wait, 5)
 
     def _send(self, request: Mapping[str, object], fds: Sequence[int] = ()) -> None:
-        body = json.dumps(request).encode()
+        body = json.dumps({**request, "fds": len(fds)}).encode()
         data = len(body).to_bytes(4, "little") + body
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         self._socket.setblocking(True)
@@ -154,6 +175,8 @@ class Warden:
             process.gone.set()
         elif kind == "exit":
             process.ended(int(str(message["status"])))
+        elif kind == "word" and process.on_word is not None:
+            process.on_word(message)
         if kind in ("gone", "failed"):
             process.gone.set()
             del self._processes[ident]

@@ -12,6 +12,11 @@ descriptors, which become 0, 1, 2, ... of the new process; `{"kill": id}` ends a
 that belongs to it. Answers are lines of JSON: `{"started": id, "pid"}`, `{"failed": id, "why"}`,
 `{"exit": id, "status"}` (as `os.waitstatus_to_exitcode`) and `{"gone": id}` when nothing of it is
 left.
+
+With `"template": true` the new process gets a socket as one more descriptor (see
+`guest.template`). `{"of": id of a template, ...}` is passed on to it, with the descriptors; what
+it says comes back as `{"word": id of the template, ...}`, but for what it says of a kernel that it
+forks: that is answered as if the kernel had been started here.
 """
 
 from __future__ import annotations
@@ -42,6 +47,13 @@ class Keeper:
         self._buffer = b""
         self._fds: list[int] = []
         self._pids: dict[str, int] = {}
+        self._templates: dict[str, socket.socket] = {}
+        #: Kernels that a template, named behind them, has been asked for.
+        self._forking: dict[str, str] = {}
+        #: Those of them that nobody wants any more.
+        self._unwanted: set[str] = set()
+        #: Statuses of orphans that ended while a fork was under way, and may have been its kernel.
+        self._orphans: dict[int, int] = {}
         #: Signals that this process was started to ignore, as under nohup; so are its own.
         self._ignored: set[int] = set()
         self._prctl = None
@@ -65,7 +77,10 @@ class Keeper:
         """Until the server is gone."""
         while True:
             control = self._control.fileno()
-            ready, _, _ = select.select([control, self._woken], [], [])
+            templates = {sock.fileno(): ident for ident, sock in self._templates.items()}
+            ready, _, _ = select.select([control, self._woken, *templates], [], [])
+            for fd in templates.keys() & ready:
+                self._hear(templates[fd])
             if self._woken in ready:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._woken, 4096)
@@ -96,6 +111,8 @@ class Keeper:
             self._buffer = self._buffer[4 + length :]
             if "start" in request:
                 self._start(request)
+            elif "of" in request:
+                self._pass_on(request)
             else:
                 self._kill(request["kill"])
         return True
@@ -107,6 +124,9 @@ class Keeper:
     def _start(self, request: dict[str, object]) -> None:
         ident, count = str(request["start"]), int(str(request["fds"]))
         fds, self._fds = self._fds[:count], self._fds[count:]
+        if request.get("template"):
+            self._templates[ident], theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
+            fds.append(theirs.detach())
         read, write = os.pipe()
         pid = os.fork()
         if pid == 0:
@@ -122,6 +142,60 @@ class Keeper:
         else:
             self._pids[ident] = pid
             self._say(started=ident, pid=pid)
+
+    def _pass_on(self, request: dict[str, object]) -> None:
+        count = int(str(request.pop("fds")))
+        fds, self._fds = self._fds[:count], self._fds[count:]
+        template, kernel = str(request.pop("of")), str(request.get("fork", ""))
+        if kernel:
+            self._forking[kernel] = template
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        try:
+            sock = self._templates[template]
+            sock.sendmsg([json.dumps(request).encode()], rights, socket.MSG_DONTWAIT)
+        except (KeyError, OSError) as error:
+            if kernel:
+                self._not_forked(kernel, f"the template takes no requests: {error}")
+        for fd in fds:
+            os.close(fd)
+
+    def _hear(self, template: str) -> None:
+        """A template has said something, or has ended."""
+        sock = self._templates[template]
+        try:
+            data = sock.recv(1 << 16)
+        except OSError:
+            data = b""
+        if not data:
+            sock.close()
+            del self._templates[template]
+            for kernel in [k for k, t in self._forking.items() if t == template]:
+                self._not_forked(kernel, "the template has ended")
+            return
+        message = json.loads(data)
+        if "failed" in message:
+            self._not_forked(message["failed"], message["why"])
+        elif "forked" in message:
+            self._forked(message["forked"], message["pid"])
+        else:
+            self._say(word=template, **message)
+
+    def _not_forked(self, ident: str, why: str) -> None:
+        del self._forking[ident]
+        self._unwanted.discard(ident)
+        self._say(failed=ident, why=why)
+
+    def _forked(self, ident: str, pid: int) -> None:
+        del self._forking[ident]
+        self._pids[ident] = pid
+        self._say(started=ident, pid=pid)
+        if pid in self._orphans:
+            self._ended(pid, self._orphans.pop(pid))
+        elif ident in self._unwanted:
+            self._kill(ident)
+        self._unwanted.discard(ident)
+        if not self._forking:
+            self._orphans.clear()
 
     def _become(self, request: dict[str, object], fds: list[int], report: int) -> None:
         try:
@@ -159,16 +233,24 @@ class Keeper:
                 return
             if pid == 0:
                 return
-            for ident, kernel in list(self._pids.items()):
-                if kernel == pid:
-                    del self._pids[ident]
-                    self._say(exit=ident, status=os.waitstatus_to_exitcode(status))
-                    self._clear(ident, pid)
-                    self._say(gone=ident)
+            self._ended(pid, status)
+
+    def _ended(self, pid: int, status: int) -> None:
+        for ident, kernel in list(self._pids.items()):
+            if kernel == pid:
+                del self._pids[ident]
+                self._say(exit=ident, status=os.waitstatus_to_exitcode(status))
+                self._clear(ident, pid)
+                self._say(gone=ident)
+                return
+        if self._forking:
+            self._orphans[pid] = status
 
     def _kill(self, ident: str) -> None:
         pid = self._pids.get(ident)
-        if pid is not None:
+        if ident in self._forking:
+            self._unwanted.add(ident)
+        elif pid is not None:
             # Its exit then clears away the rest.
             family = descendants(pid)
             for member in (pid, *family):

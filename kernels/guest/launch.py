@@ -1,11 +1,10 @@
 """Start an ipykernel as one of this project's kernels: `python launch.py -f CONNECTION_FILE`.
 
-What the kernel needs to know stands in the environment variable `RMI_KERNEL` as JSON and is
-taken out of it: `ring` and `faults` (paths), `fds` (read ends of stdout and stderr, and the
-lifeline, a socket whose other end the server holds; a byte on it says that the kernel is ready),
-`signal` (the number that asks for a traceback).
-
-A kernel is made in two steps, `Kernel.__init__` and `begin`, and a process may fork between them.
+What it needs to know stands in the environment variable `RMI_KERNEL` as JSON and is taken out of
+it: `ring` and `faults` (paths), `fds` (read ends of stdout and stderr, and the lifeline, a socket
+whose other end the server holds; a byte on it says that the kernel is ready), `signal` (the number
+that asks for a traceback). With `control` alone, the number of a socket, the process becomes a
+`Template`.
 """
 
 from __future__ import annotations
@@ -20,8 +19,11 @@ from typing import Any, Dict, List
 
 
 class Kernel:
-    """All of a kernel that needs neither threads nor sockets nor files of its own: make it before
-    anything else is imported. `arguments`: those of ipykernel."""
+    """A kernel, made in two steps, between which a process may fork.
+
+    The first: all that needs neither threads nor sockets nor files of its own. Make it before
+    anything else is imported. `arguments`: those of ipykernel.
+    """
 
     def __init__(self, arguments: List[str]) -> None:
         # As `python` begins; what is imported from here on changes both.
@@ -40,8 +42,20 @@ class Kernel:
         self._app = KernelApp.instance()
         self._app.prepare(arguments)
 
+    def fork(self, control: int) -> Dict[str, Any]:
+        """Be a template. Returns in each kernel that is forked, with the facts for it."""
+        from _rmi_guest.template import TAG, Template  # type: ignore[import-not-found]
+
+        request: Dict[str, Any] = Template(control).serve()
+        self._environment[TAG] = request["fork"]
+        self._app.connection_file = request["connection_file"]
+        if sys.version_info >= (3, 10):
+            sys.orig_argv = [*sys.orig_argv, "-f", request["connection_file"]]
+        facts: Dict[str, Any] = json.loads(request["facts"])
+        return facts
+
     def begin(self, facts: Dict[str, Any]) -> None:
-        """Be a kernel until the end. `facts`: see above."""
+        """The second: be a kernel until the end."""
         from _rmi_guest import ring, session  # type: ignore[import-not-found]
 
         fds = facts.get("fds")
@@ -65,7 +79,10 @@ class Kernel:
 
 def main() -> None:
     facts = json.loads(os.environ.pop("RMI_KERNEL", "{}"))
-    Kernel(sys.argv[1:]).begin(facts)
+    kernel = Kernel(sys.argv[1:])
+    if "control" in facts:
+        facts = kernel.fork(facts["control"])
+    kernel.begin(facts)
 
 
 if __name__ == "__main__":

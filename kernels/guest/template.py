@@ -1,0 +1,158 @@
+"""A process that is nearly a kernel, and from which ready kernels are forked. Linux only.
+
+The warden, whose child it is, sends requests over a socket that keeps messages apart:
+
+    {"fork": id, "connection_file": path, "cwd": path, "facts": as in `launch`}
+                                    with the kernel's descriptors 0, 1, 2, ...
+    {"preload": name of a module}
+
+and is told `{"ready": 1}`, `{"forked": id, "pid": pid}`, `{"failed": id, "why": text}` and
+`{"preloaded": name, "why": ""}`, where `why` says what kept it from being imported.
+
+A kernel is forked twice, and the process between the two ends: so the warden, which adopts
+orphans, is the parent of these kernels as of all others, and they live on without the template.
+Nothing of the template is left in a kernel: no descriptor, and not the tag in its environment by
+which a kernel's processes are found.
+"""
+
+from __future__ import annotations
+
+import array
+import ctypes
+import fcntl
+import gc
+import json
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from typing import Any, Dict, List, Optional, Tuple
+
+from . import preload
+
+TAG = "RMI_AGENT_KERNEL"
+_DEATH_SIGNAL = 1
+#: Where the addresses of the environment stand in /proc/self/stat, behind the program's name.
+_ENVIRONMENT = slice(47, 49)
+
+
+class Template:
+    """Forks kernels from this process. `control`: the number of the socket."""
+
+    def __init__(self, control: int) -> None:
+        self._control = socket.socket(fileno=control)
+        self._warden = os.getppid()
+        self._tag = _address_of_tag()
+        self._prctl = ctypes.CDLL(None).prctl
+
+    def serve(self) -> Dict[str, Any]:
+        """Returns in each kernel, with the request for it."""
+        preload.what_kernels_need()
+        self._settle()
+        self._say({"ready": 1})
+        while True:
+            request, fds = self._receive()
+            if "preload" in request:
+                name = request["preload"]
+                why = preload.preload(name)
+                self._settle()
+                self._say({"preloaded": name, "why": why})
+            elif self._fork(request, fds):
+                return request
+            for fd in fds:
+                os.close(fd)
+
+    def _settle(self) -> None:
+        """What there is now stays for ever: no collection touches it, here or in a kernel, whose
+        memory it would cease to share."""
+        gc.collect()
+        gc.freeze()
+
+    def _receive(self) -> Tuple[Dict[str, Any], List[int]]:
+        fds = array.array("i")
+        data, ancillary, _, _ = self._control.recvmsg(1 << 16, socket.CMSG_LEN(16 * fds.itemsize))
+        if not data:
+            # The warden is gone.
+            os._exit(0)
+        for _level, _kind, content in ancillary:
+            fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
+        return json.loads(data), list(fds)
+
+    def _say(self, message: Dict[str, Any]) -> None:
+        self._control.send(json.dumps(message).encode())
+
+    def _fork(self, request: Dict[str, Any], fds: List[int]) -> bool:
+        """Whether this process is the kernel."""
+        try:
+            middle = os.fork()
+        except OSError as error:
+            self._say({"failed": request["fork"], "why": "fork: %s" % error})
+            return False
+        if middle == 0:
+            return self._fork_again(request, fds)
+        os.waitpid(middle, 0)
+        return False
+
+    def _fork_again(self, request: Dict[str, Any], fds: List[int]) -> bool:
+        """In the process between. It ends here; the kernel returns."""
+        middle = os.getpid()
+        gate, opener = os.pipe()
+        try:
+            pid = os.fork()
+            if pid:
+                self._say({"forked": request["fork"], "pid": pid})
+                # Not before: the warden would hear of the end of a child that it does not know.
+                os.write(opener, b"!")
+        except OSError as error:
+            self._say({"failed": request["fork"], "why": "fork: %s" % error})
+            pid = -1
+        if pid:
+            os._exit(0)
+        try:
+            os.close(opener)
+            self._leave(request["fork"])
+            if not os.read(gate, 1):
+                os._exit(1)
+            self._be_adopted(middle)
+            self._take(fds)
+            os.chdir(request["cwd"])
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)
+        return True
+
+    def _leave(self, ident: str) -> None:
+        """Belong to the template no longer, neither by session nor by tag."""
+        os.setsid()
+        os.environ[TAG] = ident
+        ctypes.memmove(self._tag, ident.encode(), len(ident))
+
+    def _be_adopted(self, middle: int) -> None:
+        """Wait until the warden is the parent; die with it, as it sees to for its own children."""
+        while os.getppid() == middle:
+            time.sleep(0.0001)
+        self._prctl(_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != self._warden:
+            os._exit(1)
+
+    def _take(self, fds: List[int]) -> None:
+        """Have these descriptors as 0, 1, 2, ... and no others."""
+        self._control.detach()
+        # First out of the way of the numbers that they are to get.
+        high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, len(fds)) for fd in fds]
+        for number, fd in enumerate(high):
+            os.dup2(fd, number, inheritable=True)
+        os.closerange(len(fds), 1 << 12)
+
+
+def _address_of_tag() -> int:
+    """Where in this process's memory its environment, as others read it in /proc, has the tag."""
+    with open("/proc/self/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+    start, end = map(int, fields[_ENVIRONMENT])
+    entry = ("%s=%s" % (TAG, os.environ[TAG])).encode()
+    place = (b"\0" + ctypes.string_at(start, end - start)).index(b"\0" + entry + b"\0")
+    return start + place + len(TAG) + 1

@@ -1,0 +1,103 @@
+"""The process that kernels of the server's Python are forked from (see `guest.template`)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kernels import processes
+
+if TYPE_CHECKING:
+    from kernels.launching import LocalSpec
+
+#: Seconds in which it is up, and in which it forks: far more than either takes.
+_PATIENCE = 5.0
+
+
+class Template:
+    """Forks kernels of one `LocalSpec`. Starts with its construction, before there is a loop.
+
+    To `launch` it is what `Processes` is. Once it has failed at anything it is good for nothing
+    any more; the kernels that it has forked live on.
+    """
+
+    def __init__(
+        self, spec: LocalSpec, launcher: Path, warden: processes.Warden, root: Path
+    ) -> None:
+        self._warden = warden
+        # As long as those of kernels, by which they replace it.
+        ident = uuid.uuid4().hex[:12]
+        self._log = root / f"{ident}.log"
+        env = {
+            **spec.env,
+            processes.TAG: ident,
+            "RMI_KERNEL": json.dumps({"control": 3}),
+        }
+        with contextlib.ExitStack() as stack:
+            null = os.open(os.devnull, os.O_RDONLY)
+            stack.callback(os.close, null)
+            log = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            stack.callback(os.close, log)
+            argv = [spec.python, str(launcher)]
+            self._process = warden.start_template(ident, argv, env, spec.cwd, [null, log, log])
+        self._process.on_word = self._hear
+        self._up = asyncio.Event()
+        self._preloaded: asyncio.Future[str] | None = None
+        self._spoilt = False
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be asked for kernels, at once or soon."""
+        return not self._spoilt and not self._process.exited.is_set()
+
+    @property
+    def was_up(self) -> bool:
+        """Whether it has ever been ready."""
+        return self._up.is_set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether it imports something, and forks when it is through with that."""
+        return self._preloaded is not None
+
+    async def up(self) -> bool:
+        """Wait until it is ready to fork; False if it will not be."""
+        if not self._up.is_set():
+            waiting = [
+                asyncio.ensure_future(event.wait()) for event in (self._up, self._process.exited)
+            ]
+            await asyncio.wait(waiting, timeout=_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+            for task in waiting:
+                task.cancel()
+            if not self._up.is_set():
+                self.spoil()
+        return self.alive
+
+    def start(
+        self, ident: str, argv: Sequence[str], env: Mapping[str, str], cwd: str, fds: Sequence[int]
+    ) -> processes.Process:
+        """Fork a kernel. Its command and environment must be those of this process's spec."""
+        request = {"connection_file": argv[-1], "cwd": cwd, "facts": env["RMI_KERNEL"]}
+        process = self._warden.fork(self._process, ident, request, fds)
+        # If it is silent, it is killed, and the fork has failed then.
+        asyncio.get_running_loop().call_later(_PATIENCE, self._check, process)
+        return process
+
+    def _check(self, process: processes.Process) -> None:
+        if not process.started.is_set():
+            self.spoil()
+
+    def spoil(self) -> None:
+        """End it: it is not to be trusted, or needed, any more."""
+        self._spoilt = True
+        self._warden.kill(self._process)
+
+    def _hear(self, word: Mapping[str, object]) -> None:
+        if "ready" in word:
+            self._up.set()
