@@ -102,5 +102,8 @@ class Backend(Protocol):
         """A kernel that is ready for its first request: the one that `spec` describes, in whatever
         language, or this backend's usual Python. Raises `KernelStartError`."""
 
+    async def settle(self) -> None:
+        """Wait until kernels start as quickly as they ever will."""
+
     async def close(self) -> None:
         """End every kernel of this backend and release what it holds."""

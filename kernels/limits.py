@@ -21,7 +21,8 @@ class Limits:
     """Sessions at once, seconds after which an unused one ends, and how runs are ended.
 
     `owner_sessions` and `owner_runs` (those that wait included) are what one owner may have; they
-    do not hold for "", which stands for everybody.
+    do not hold for "", which stands for everybody. `pool`: kernels of each kind that stand ready
+    for sessions to come, beside those.
     """
 
     sessions: int = 16
@@ -29,6 +30,7 @@ class Limits:
     policy: Policy = field(default_factory=Policy)
     owner_sessions: int | None = None
     owner_runs: int | None = None
+    pool: int = 1
 
     def check_session(self, owner: str, total: int, own: Sequence[Session]) -> None:
         """Whether `owner`, whose sessions are `own`, may have one more; `total`: those of all.

@@ -88,6 +88,12 @@ class LocalBackend:
             raise
         return kernel
 
+    async def settle(self) -> None:
+        template = self._current_template()
+        if template is not None:
+            self._processes.attach()
+            await template.up()
+
     async def close(self) -> None:
         self._closed = True
         for kernel in list(self._kernels):
@@ -104,9 +110,7 @@ class LocalBackend:
 
         return ForeignKernel
 
-    def _launch(
-        self, spec: Kernelspec | None = None, template: Template | None = None
-    ) -> Launched:
+    def _launch(self, spec: Kernelspec | None = None, template: Template | None = None) -> Launched:
         return launch(self.spec, self._living_processes(), self.directory, spec, template)
 
     def _living_processes(self) -> processes.Processes:
@@ -125,7 +129,7 @@ class LocalBackend:
         if self._template is None or not self._template.alive:
             if self._template is not None:
                 self._barren = 0 if self._template.was_up else self._barren + 1
-            self._template = Template(self.spec, LAUNCHER, starter, self.directory)
+            self._template = Template(self.spec, LAUNCHER, starter)
         return self._template
 
 

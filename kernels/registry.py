@@ -13,15 +13,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from kernels.archive import Archive
-from kernels.errors import (
-    BadRequest,
-    KernelError,
-    RunNotFound,
-    SessionNotFound,
-)
+from kernels.errors import BadRequest, RunNotFound, SessionNotFound
 from kernels.execution import FileRequest
 from kernels.kernel import Backend, Kernel
 from kernels.limits import Limits
+from kernels.pool import Pool
 from kernels.run import Run
 from kernels.session import Session
 from kernels.steps import Work
@@ -67,7 +63,12 @@ class Registry:
         self._history: dict[str, tuple[str, Run]] = {}
         self._remembered: Counter[str] = Counter()
         self._ids = itertools.count(1)
-        self._first: asyncio.Task[Kernel] | None = None
+        self._pool = Pool(
+            backend,
+            limits.pool,
+            lambda: any(session.runs for session in self._sessions.values()),
+            lambda: [session.kernelspec for session in self._sessions.values()],
+        )
         self._culling: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Registry:
@@ -82,8 +83,7 @@ class Registry:
     ) -> None:
         if self._culling is not None:
             self._culling.cancel()
-        if self._first is not None:
-            self._first.cancel()
+        await self._pool.close()
         # Programs get a moment to leave by themselves; the backend ends what is left.
         self.close_all(grace=0.2)
         closing = set(self._closing)
@@ -99,15 +99,13 @@ class Registry:
         self._archive.close()
 
     def prepare(self) -> None:
-        """Make a kernel ready for the first session that needs one."""
-        self._first = asyncio.create_task(self._backend.start())
-        # Its failure is told by the first run, which starts a kernel of its own then.
-        self._first.add_done_callback(lambda task: task.cancelled() or task.exception())
+        """Have kernels ready for the sessions to come."""
+        self._pool.begin()
 
     async def _start_kernel(self, kernelspec: Kernelspec | None) -> Kernel:
         begun = time.monotonic()
         kind: Kind = "cold" if kernelspec is None else "kernelspec"
-        kernel = await self._take_first() if kernelspec is None else None
+        kernel = await self._pool.take(kernelspec)
         if kernel is not None:
             kind = "ready"
         else:
@@ -115,20 +113,6 @@ class Registry:
         for watcher in self._watchers:
             watcher.kernel_started(kind, time.monotonic() - begun)
         return kernel
-
-    async def _take_first(self) -> Kernel | None:
-        """The kernel that was made ready, if there is one and it lives."""
-        first, self._first = self._first, None
-        if first is None:
-            return None
-        try:
-            kernel = await asyncio.shield(first)
-        except KernelError:
-            return None
-        if not kernel.exited.is_set():
-            return kernel
-        await kernel.close()
-        return None
 
     def submit(
         self,
@@ -201,8 +185,8 @@ class Registry:
 
     @property
     def is_ready(self) -> bool:
-        """Whether the kernel that is made ready, if any, is so, or will never be."""
-        return self._first is None or self._first.done()
+        """Whether kernels stand ready, if there are to be any; or never will."""
+        return self._pool.is_full
 
     def sessions(self, owner: str) -> list[Session]:
         """The owner's sessions, oldest first."""
@@ -213,14 +197,10 @@ class Registry:
         return list(self._sessions.values())
 
     def pids(self) -> list[int | None]:
-        """The process of each living kernel, that which was made ready included; None for one
-        that has none here."""
+        """The process of each living kernel, those that stand ready included; None for one that
+        has none here."""
         pids = [s.pid for s in self._sessions.values() if s.kernel_lives]
-        first = self._first
-        if first is not None and first.done() and not first.cancelled() and not first.exception():
-            if not first.result().exited.is_set():
-                pids.append(first.result().pid)
-        return pids
+        return [*pids, *self._pool.pids()]
 
     def find(self, owner: str, name: str) -> Session:
         """The session of that name. Raises `SessionNotFound`."""

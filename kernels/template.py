@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import uuid
@@ -27,25 +26,17 @@ class Template:
     any more; the kernels that it has forked live on.
     """
 
-    def __init__(
-        self, spec: LocalSpec, launcher: Path, warden: processes.Warden, root: Path
-    ) -> None:
+    def __init__(self, spec: LocalSpec, launcher: Path, warden: processes.Warden) -> None:
         self._warden = warden
         # As long as those of kernels, by which they replace it.
         ident = uuid.uuid4().hex[:12]
-        self._log = root / f"{ident}.log"
-        env = {
-            **spec.env,
-            processes.TAG: ident,
-            "RMI_KERNEL": json.dumps({"control": 3}),
-        }
-        with contextlib.ExitStack() as stack:
-            null = os.open(os.devnull, os.O_RDONLY)
-            stack.callback(os.close, null)
-            log = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            stack.callback(os.close, log)
+        env = {**spec.env, processes.TAG: ident, "RMI_KERNEL": json.dumps({"control": 3})}
+        null = os.open(os.devnull, os.O_RDWR)
+        try:
             argv = [spec.python, str(launcher)]
-            self._process = warden.start_template(ident, argv, env, spec.cwd, [null, log, log])
+            self._process = warden.start_template(ident, argv, env, spec.cwd, [null] * 3)
+        finally:
+            os.close(null)
         self._process.on_word = self._hear
         self._up = asyncio.Event()
         self._preloaded: asyncio.Future[str] | None = None

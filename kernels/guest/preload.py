@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import os
-import threading
-from typing import Set
 
 #: What a kernel imports with its first runs.
 _NEEDED = ("IPython.extensions.storemagic", "tornado.platform.asyncio")

@@ -128,6 +128,9 @@ class FakeBackend:
         self.kernels.append(FakeKernel(self.answer))
         return self.kernels[-1]
 
+    async def settle(self) -> None:
+        """Nothing makes these quicker."""
+
     async def close(self) -> None:
         for kernel in self.kernels:
             await kernel.close()
