@@ -35,13 +35,15 @@ class LocalSpec:
 
     `python`: absolute path of the interpreter, which must have ipykernel. `cwd`: the working
     directory. `env`: the whole environment of the kernels. `forks`: whether they are forked from
-    a process that has everything imported, where the platform allows it.
+    a process that has everything imported, where the platform allows it. `preload`: modules that
+    are imported there, too.
     """
 
     python: str
     cwd: str
     env: Mapping[str, str] = field(default_factory=dict)
     forks: bool = True
+    preload: tuple[str, ...] = ()
 
 
 @dataclass

@@ -62,7 +62,8 @@ class LocalBackend:
             spec = None
         if spec is None and (template := self._current_template()) is not None:
             self._processes.attach()
-            if await template.up():
+            # What it imports beforehand may take longer than a start without it.
+            if template.is_up or (not self.spec.preload and await template.up()):
                 try:
                     return await self._connect(self._launch(template=template), _FORK_TIMEOUT)
                 except KernelStartError:
@@ -128,7 +129,7 @@ class LocalBackend:
             return None
         if self._template is None or not self._template.alive:
             if self._template is not None:
-                self._barren = 0 if self._template.was_up else self._barren + 1
+                self._barren = 0 if self._template.is_up else self._barren + 1
             self._template = Template(self.spec, LAUNCHER, starter)
         return self._template
 

@@ -107,10 +107,6 @@ class Warden:
         """As `start`, but the process is a fork of the template's, which gets the request."""
         return self._begin(ident, {"of": template.id, "fork": ident, **request}, fds)
 
-    def tell(self, template: Process, request: Mapping[str, object]) -> None:
-        """Pass a request on to the template; `on_word` is called with its answer."""
-        self._send({"of": template.id, **request})
-
     def _begin(self, ident: str, request: Mapping[str, object], fds: Sequence[int]) -> Process:
         process = Process(ident)
         self._processes[ident] = process

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import uuid
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 #: Seconds in which it is up, and in which it forks: far more than either takes.
 _PATIENCE = 5.0
+#: Seconds that it may take to import one more module, and to try that before.
+_IMPORT = 120.0
+_log = logging.getLogger("rmi.kernels")
 
 
 class Template:
@@ -30,7 +34,8 @@ class Template:
         self._warden = warden
         # As long as those of kernels, by which they replace it.
         ident = uuid.uuid4().hex[:12]
-        env = {**spec.env, processes.TAG: ident, "RMI_KERNEL": json.dumps({"control": 3})}
+        facts = {"control": 3, "preload": spec.preload}
+        env = {**spec.env, processes.TAG: ident, "RMI_KERNEL": json.dumps(facts)}
         null = os.open(os.devnull, os.O_RDWR)
         try:
             argv = [spec.python, str(launcher)]
@@ -39,7 +44,7 @@ class Template:
             os.close(null)
         self._process.on_word = self._hear
         self._up = asyncio.Event()
-        self._preloaded: asyncio.Future[str] | None = None
+        self._patience = _PATIENCE + _IMPORT * len(spec.preload)
         self._spoilt = False
 
     @property
@@ -48,25 +53,22 @@ class Template:
         return not self._spoilt and not self._process.exited.is_set()
 
     @property
-    def was_up(self) -> bool:
-        """Whether it has ever been ready."""
+    def is_up(self) -> bool:
+        """Whether it has got so far that it forks."""
         return self._up.is_set()
-
-    @property
-    def busy(self) -> bool:
-        """Whether it imports something, and forks when it is through with that."""
-        return self._preloaded is not None
 
     async def up(self) -> bool:
         """Wait until it is ready to fork; False if it will not be."""
-        if not self._up.is_set():
+        if not self.is_up:
             waiting = [
                 asyncio.ensure_future(event.wait()) for event in (self._up, self._process.exited)
             ]
-            await asyncio.wait(waiting, timeout=_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                waiting, timeout=self._patience, return_when=asyncio.FIRST_COMPLETED
+            )
             for task in waiting:
                 task.cancel()
-            if not self._up.is_set():
+            if not self.is_up:
                 self.spoil()
         return self.alive
 
@@ -92,3 +94,6 @@ class Template:
     def _hear(self, word: Mapping[str, object]) -> None:
         if "ready" in word:
             self._up.set()
+        else:
+            facts = {"module": word["left out"], "why": word["why"]}
+            _log.warning("A module of RMI_PRELOAD is left out", extra={"facts": facts})

@@ -3,8 +3,8 @@
 What it needs to know stands in the environment variable `RMI_KERNEL` as JSON and is taken out of
 it: `ring` and `faults` (paths), `fds` (read ends of stdout and stderr, and the lifeline, a socket
 whose other end the server holds; a byte on it says that the kernel is ready), `signal` (the number
-that asks for a traceback). With `control` alone, the number of a socket, the process becomes a
-`Template`.
+that asks for a traceback). With `control` instead, the number of a socket, the process becomes a
+`Template`, and imports the modules named in `preload`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Kernel:
 
     def __init__(self, arguments: List[str]) -> None:
         # As `python` begins; what is imported from here on changes both.
-        self._filters, self._environment = list(warnings.filters), dict(os.environ)
+        filters, self._environment = list(warnings.filters), dict(os.environ)
         folder = os.path.dirname(os.path.abspath(__file__))
         if sys.path and os.path.abspath(sys.path[0] or ".") == folder:
             del sys.path[0]
@@ -41,12 +41,22 @@ class Kernel:
 
         self._app = KernelApp.instance()
         self._app.prepare(arguments)
+        from _rmi_guest.imports import Imports  # type: ignore[import-not-found]
+        from _rmi_guest.plain import restore_environment  # type: ignore[import-not-found]
 
-    def fork(self, control: int) -> Dict[str, Any]:
+        restore_environment(self._environment)
+        self._imports = lambda: Imports(self._app.kernel.shell, filters)
+        if self._app.built is not None:
+            imports = Imports(self._app.built, filters)
+            self._imports = lambda: imports
+
+    def fork(self, control: int, modules: List[str]) -> Dict[str, Any]:
         """Be a template. Returns in each kernel that is forked, with the facts for it."""
         from _rmi_guest.template import TAG, Template  # type: ignore[import-not-found]
 
-        request: Dict[str, Any] = Template(control).serve()
+        if self._app.built is None:
+            raise SystemExit("The shell is of a kind that is not built beforehand.")
+        request: Dict[str, Any] = Template(control).serve(modules, self._app.built)
         self._environment[TAG] = request["fork"]
         self._app.connection_file = request["connection_file"]
         if sys.version_info >= (3, 10):
@@ -66,7 +76,7 @@ class Kernel:
         app.initialize()
         pipes, lifeline = (tuple(fds[:2]), fds[2]) if fds else (None, None)
         guest = session.install(
-            app, ring.Ring(facts["ring"]), pipes, lifeline, self._filters, self._environment
+            app, ring.Ring(facts["ring"]), pipes, lifeline, self._imports(), self._environment
         )
         gc.freeze()
         gc.enable()
@@ -81,7 +91,7 @@ def main() -> None:
     facts = json.loads(os.environ.pop("RMI_KERNEL", "{}"))
     kernel = Kernel(sys.argv[1:])
     if "control" in facts:
-        facts = kernel.fork(facts["control"])
+        facts = kernel.fork(facts["control"], facts["preload"])
     kernel.begin(facts)
 
 

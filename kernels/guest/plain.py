@@ -42,9 +42,18 @@ def make_plain(app: Any, environment: Dict[str, str]) -> None:
     for name in ("ps1", "ps2", "ps3"):
         vars(sys).pop(name, None)
     sys.breakpointhook = sys.__breakpointhook__
-    os.environ.clear()
-    os.environ.update(environment)
+    restore_environment(environment)
     shell.enable_gui = lambda gui=None: _enable_gui(kernel, gui)
+
+
+def restore_environment(environment: Dict[str, str]) -> None:
+    """Have it as the process's."""
+    # Only what has changed: a change copies memory that a forked kernel shares.
+    for name in [name for name in os.environ if name not in environment]:
+        del os.environ[name]
+    for name, value in environment.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
 
 
 def _enable_gui(kernel: Any, gui: Any) -> None:

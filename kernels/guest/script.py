@@ -17,7 +17,7 @@ from . import program
 from .discovery import definitions, foreign
 from .endings import Fork, OpenFiles
 from .failures import Outcome, describe, exit_outcome, report
-from .logs import Logs
+from .imports import Imports
 from .loops import as_in_a_program
 from .signals import Signals, interruptible
 from .source import compile_script, read_by_python, remember
@@ -28,10 +28,7 @@ _ABSENT: Any = object()
 
 
 class Scripts:
-    """Runs files in one namespace, and remembers which file defined what.
-
-    `filters`: the warning filters that `python` begins with.
-    """
+    """Runs files in one namespace, and remembers which file defined what."""
 
     def __init__(
         self,
@@ -39,14 +36,13 @@ class Scripts:
         offspring: Offspring,
         fork: Fork,
         signals: Signals,
-        filters: List[Any],
+        imports: Imports,
     ) -> None:
         self._namespace = namespace
         self._offspring = offspring
         self._fork = fork
         self._signals = signals
-        self._filters = program.Filters(namespace, filters)
-        self._logs = Logs(namespace)
+        self._filters, self._logs = imports.filters, imports.logs
         self.workspace = Workspace(self._forget)
         self.files = OpenFiles()
         self._defined: Dict[str, Dict[str, Any]] = {}

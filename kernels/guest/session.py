@@ -32,7 +32,7 @@ from .descriptors import FdReader, Stdin, flush_c_streams
 from .discovery import Main
 from .endings import Fork, end_without_waiting
 from .failures import describe, end_stacks_at_the_program
-from .figures import Figures
+from .imports import Imports
 from .loops import let_cells_call_run
 from .notebook import Notebook
 from .plain import FrontEnd, make_plain, print_displays_in_forks, silence_the_kernel
@@ -46,8 +46,8 @@ from .variables import Variables
 class Guest:
     """What was installed in this kernel. One per process.
 
-    `filters`: the warning filters that `python` begins with. `environment`: that of the process
-    before ipykernel changed it.
+    `imports`: what has watched those made so far. `environment`: that of the process before
+    ipykernel changed it.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Guest:
         ring: Any,
         pipes: Any,
         lifeline: Optional[int],
-        filters: List[Any],
+        imports: Imports,
         environment: Dict[str, str],
     ) -> None:
         kernel = app.kernel
@@ -74,9 +74,9 @@ class Guest:
         self._cwd = os.getcwd()
         self._signals = Signals(kernel)
         offspring, fork = Offspring(outlet), Fork()
-        self._scripts = Scripts(shell.user_ns, offspring, fork, self._signals, filters)
+        self._scripts = Scripts(shell.user_ns, offspring, fork, self._signals, imports)
         self._asking = Asking(kernel, outlet)
-        self._figures = Figures(shell)
+        self._figures = imports.figures
         self._cells = Cells(shell, kernel.do_execute, lambda code: fork.leave(code, offspring.wait))
         kernel.do_execute = self.do_execute
         Variables(kernel, shell.user_ns)
@@ -215,11 +215,11 @@ def install(
     ring: Any,
     pipes: Any,
     lifeline: Optional[int],
-    filters: List[Any],
+    imports: Imports,
     environment: Dict[str, str],
 ) -> Guest:
     """Make `app`'s kernel (an initialised `IPKernelApp`) one of ours."""
-    return Guest(app, ring, pipes, lifeline, filters, environment)
+    return Guest(app, ring, pipes, lifeline, imports, environment)
 
 
 def watch_faults(path: str, trace_signal: Optional[int]) -> None:

@@ -3,11 +3,10 @@
 The warden, whose child it is, sends requests over a socket that keeps messages apart:
 
     {"fork": id, "connection_file": path, "cwd": path, "facts": as in `launch`}
-                                    with the kernel's descriptors 0, 1, 2, ...
-    {"preload": name of a module}
 
-and is told `{"ready": 1}`, `{"forked": id, "pid": pid}`, `{"failed": id, "why": text}` and
-`{"preloaded": name, "why": ""}`, where `why` says what kept it from being imported.
+with the kernel's descriptors 0, 1, 2, ..., and is told `{"forked": id, "pid": pid}` or
+`{"failed": id, "why": text}`. Before all that it is told `{"left out": name of a module, "why":
+text}` for each that could not be imported beforehand, and `{"ready": 1}`.
 
 A kernel is forked twice, and the process between the two ends: so the warden, which adopts
 orphans, is the parent of these kernels as of all others, and they live on without the template.
@@ -47,28 +46,25 @@ class Template:
         self._tag = _address_of_tag()
         self._prctl = ctypes.CDLL(None).prctl
 
-    def serve(self) -> Dict[str, Any]:
-        """Returns in each kernel, with the request for it."""
+    def serve(self, modules: List[str], shell: Any) -> Dict[str, Any]:
+        """Import the modules, then fork kernels. Returns in each of them, with the request for
+        it."""
         preload.what_kernels_need()
-        self._settle()
+        for name in modules:
+            why = preload.preload(name, shell)
+            if why:
+                self._say({"left out": name, "why": why})
+        # What there is now stays for ever: no collection touches it, here or in a kernel, whose
+        # memory would cease to be shared.
+        gc.collect()
+        gc.freeze()
         self._say({"ready": 1})
         while True:
             request, fds = self._receive()
-            if "preload" in request:
-                name = request["preload"]
-                why = preload.preload(name)
-                self._settle()
-                self._say({"preloaded": name, "why": why})
-            elif self._fork(request, fds):
+            if self._fork(request, fds):
                 return request
             for fd in fds:
                 os.close(fd)
-
-    def _settle(self) -> None:
-        """What there is now stays for ever: no collection touches it, here or in a kernel, whose
-        memory it would cease to share."""
-        gc.collect()
-        gc.freeze()
 
     def _receive(self) -> Tuple[Dict[str, Any], List[int]]:
         fds = array.array("i")
@@ -118,6 +114,7 @@ class Template:
             self._be_adopted(middle)
             self._take(fds)
             os.chdir(request["cwd"])
+            preload.be_another_process()
         except BaseException:
             traceback.print_exc()
             sys.stderr.flush()
