@@ -152,7 +152,14 @@ def limits_of(
 ) -> Limits:
     """What the settings allow of sessions and runs."""
     policy = Policy(settings.grace, settings.keep_after_timeout, settings.max_timeout)
-    return Limits(settings.max_sessions, settings.idle_timeout, policy, owner_sessions, owner_runs)
+    return Limits(
+        settings.max_sessions,
+        settings.idle_timeout,
+        policy,
+        owner_sessions,
+        owner_runs,
+        settings.pool,
+    )
 
 
 def version() -> str:

@@ -115,7 +115,12 @@ def _serve_http(settings: Settings, tunnel: bool) -> int:
 
 def _backend(settings: Settings) -> LocalBackend:
     return LocalBackend(
-        LocalSpec(settings.python, str(settings.projects_dir), kernel_environment())
+        LocalSpec(
+            settings.python,
+            str(settings.projects_dir),
+            kernel_environment(),
+            preload=settings.preload,
+        )
     )
 
 

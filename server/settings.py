@@ -17,6 +17,7 @@ from server.values import (
     reason,
     seconds,
     text,
+    words,
 )
 
 
@@ -33,6 +34,8 @@ class Settings:
     max_sessions: int  # RMI_MAX_SESSIONS
     idle_timeout: float  # RMI_IDLE_TIMEOUT
     python: str  # RMI_PYTHON
+    pool: int  # RMI_POOL
+    preload: tuple[str, ...]  # RMI_PRELOAD
     #: Where tokens and the audit log are kept; made when something is.
     state_dir: Path  # RMI_STATE_DIR
     #: None: each transport has its own.
@@ -66,6 +69,8 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         max_sessions=count(values, "RMI_MAX_SESSIONS", 16),
         idle_timeout=seconds(values, "RMI_IDLE_TIMEOUT", 3600),
         python=_python(values),
+        pool=count(values, "RMI_POOL", 1, least=0, most=100),
+        preload=_preload(values),
         state_dir=_state_dir(values),
         log_level=level or None,
         audit_log=text(values, "RMI_AUDIT_LOG") or None,
@@ -112,6 +117,16 @@ def _state_dir(values: Mapping[str, str]) -> Path:
         return Path(base) / "rmi-agent-mcp-server"
     except RuntimeError as error:  # there is no home
         raise SettingError(f"RMI_STATE_DIR must be set: {reason(error)}.") from None
+
+
+def _preload(values: Mapping[str, str]) -> tuple[str, ...]:
+    names = words(values, "RMI_PRELOAD")
+    if not all(part.isidentifier() for name in names for part in name.split(".")):
+        raise SettingError(
+            f"RMI_PRELOAD is {text(values, 'RMI_PRELOAD')!r}; it must be the names of modules, "
+            "separated by commas."
+        )
+    return names
 
 
 def _python(values: Mapping[str, str]) -> str:

@@ -31,6 +31,8 @@ def settings(projects: Path) -> Settings:
         max_sessions=3,
         idle_timeout=3600,
         python="/the/python",
+        pool=1,
+        preload=(),
         state_dir=projects.parent / "state",
         log_level=None,
         audit_log=None,
