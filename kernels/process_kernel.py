@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     # Imported with the first connection: it brings the whole message stack.
     from kernels.channels import Channels
 
-#: Seconds to wait for a dead kernel's last messages.
-_LAST_MESSAGES = 0.03
+#: Seconds to wait for the last messages of a kernel that has died, and of one that has sent them
+#: all before it ended.
+_LAST_MESSAGES, _LAST_OF_ALL = 0.03, 0.005
 #: Seconds between looks at a kernel that has not spoken, and until it is asked once more.
 _LOOK, _ASK_AGAIN = 0.2, 1.0
 
@@ -47,6 +48,8 @@ class ProcessKernel(ABC):
         #: Whether a request waits for its reply while the kernel starts.
         self._asking = False
         self._last_request = ""
+        #: Whether it was asked to end, for which it takes its time.
+        self._leaving = False
         #: What was asked on the control channel, by the id of the message.
         self._asked: dict[str, asyncio.Future[Mapping[str, Any] | None]] = {}
         self._watch: asyncio.Task[None] | None = None
@@ -126,6 +129,7 @@ class ProcessKernel(ABC):
         ident = self._channels.send(channel, type, content, metadata)
         if type == "execute_request":
             self._last_request = ident
+            self._leaving = (metadata or {}).get("rmi", {}).get("mode") == "exit"
         return ident
 
     async def ask(
@@ -181,10 +185,11 @@ class ProcessKernel(ABC):
         process = self._launched.process
         await process.exited.wait()
         # What libzmq had already received is still there.
-        deadline = asyncio.get_running_loop().time() + _LAST_MESSAGES
+        seconds = _LAST_OF_ALL if self._leaving and process.status == 0 else _LAST_MESSAGES
+        deadline = asyncio.get_running_loop().time() + seconds
         while self._channels is not None and asyncio.get_running_loop().time() < deadline:
             if not self._channels.drain():
-                await asyncio.sleep(0.005)
+                await asyncio.sleep(0.002)
         if self._channels is not None:
             self._close_channels()
             # Of a kernel that never was one they are its last words.

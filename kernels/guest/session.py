@@ -30,7 +30,7 @@ from .asking import Asking
 from .cells import Cells
 from .descriptors import FdReader, Stdin, flush_c_streams
 from .discovery import Main
-from .endings import Fork, end_without_waiting
+from .endings import Fork, end_process
 from .failures import describe, end_stacks_at_the_program
 from .imports import Imports
 from .loops import let_cells_call_run
@@ -176,7 +176,7 @@ class Guest:
 
     def end(self) -> None:
         """The kernel has left its loop, the process is to end."""
-        end_without_waiting(self._scripts.files, self._shell.user_ns)
+        end_process(self._scripts.files, self._shell.user_ns)
 
     def _restore_process(self) -> None:
         """Undo what an earlier run may have done to what every run needs."""
