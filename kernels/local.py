@@ -125,11 +125,12 @@ class LocalBackend:
         starter = self._living_processes()
         if not self.spec.forks or not isinstance(starter, processes.Warden):
             return None
-        if sys.platform != "linux" or self._barren == _BARREN:
+        if sys.platform != "linux":
             return None
-        if self._template is None or not self._template.alive:
-            if self._template is not None:
-                self._barren = 0 if self._template.is_up else self._barren + 1
+        if self._template is not None and not self._template.alive:
+            self._barren = 0 if self._template.is_up else self._barren + 1
+            self._template = None
+        if self._template is None and self._barren < _BARREN:
             self._template = Template(self.spec, LAUNCHER, starter)
         return self._template
 

@@ -63,9 +63,7 @@ class Template:
             waiting = [
                 asyncio.ensure_future(event.wait()) for event in (self._up, self._process.exited)
             ]
-            await asyncio.wait(
-                waiting, timeout=self._patience, return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait(waiting, timeout=self._patience, return_when=asyncio.FIRST_COMPLETED)
             for task in waiting:
                 task.cancel()
             if not self.is_up:

@@ -102,6 +102,10 @@ def _open_files() -> List[Tuple[str, str]]:
 
 def be_another_process() -> None:
     """What a fresh process would draw for itself, and a fork has from the template."""
+    thread: Any = threading.main_thread()
+    if hasattr(thread, "_set_native_id"):
+        # Some versions of Python forget that it has changed.
+        thread._set_native_id()
     random: Any = sys.modules.get("numpy.random")
     if random is not None:
         # Python's own does this by itself.
