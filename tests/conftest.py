@@ -62,11 +62,27 @@ def limits() -> Limits:
     return Limits(policy=Policy(grace=1.0))
 
 
+#: How kernels come to be, for `registry` as its parameter: started, forked from a template (as
+#: where there is no parameter), or that and taken from the pool.
+STARTS = ("cold", "forked", "pooled")
+
+
+async def begin(registry: Registry, start: str) -> None:
+    """Have the kernels of its first session come to be so."""
+    if start == "pooled":
+        registry.prepare()
+        await until(lambda: registry.is_ready)
+
+
 @pytest.fixture
-async def registry(projects: Path, limits: Limits) -> AsyncIterator[Registry]:
+async def registry(
+    projects: Path, limits: Limits, request: pytest.FixtureRequest
+) -> AsyncIterator[Registry]:
     """Sessions on real local kernels, all ended after the test."""
-    backend = LocalBackend(LocalSpec(server_python(), str(projects), kernel_environment()))
-    async with Registry(backend, limits) as registry:
+    start = getattr(request, "param", "forked")
+    spec = LocalSpec(server_python(), str(projects), kernel_environment(), forks=start != "cold")
+    async with Registry(LocalBackend(spec), limits) as registry:
+        await begin(registry, start)
         yield registry
 
 

@@ -10,7 +10,7 @@ from typing import Any, List, Optional
 # The debugger is a quarter of the start, and nobody here speaks to it. A program may still
 # import it.
 sys.modules["debugpy"] = None  # type: ignore[assignment]
-import ipykernel.debugger  # noqa: F401
+import ipykernel.debugger  # noqa: E402, F401
 
 del sys.modules["debugpy"]
 

@@ -15,15 +15,21 @@ from kernels.turn import Policy
 
 pytest.register_assert_rewrite("tests.kernels.differential")
 
+from tests.conftest import begin  # noqa: E402
 from tests.kernels.differential import ENVIRONMENT, Bench  # noqa: E402
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared_registry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Registry]:
-    """Sessions for all tests of a module."""
-    folder = tmp_path_factory.mktemp("cwd").resolve()
-    spec = LocalSpec(server_python(), str(folder), kernel_environment(ENVIRONMENT))
+async def shared_registry(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> AsyncIterator[Registry]:
+    """Sessions for all tests of a module. Its parameter is one of `STARTS`."""
+    start = getattr(request, "param", "forked")
+    folder = str(tmp_path_factory.mktemp("cwd").resolve())
+    environment = kernel_environment(ENVIRONMENT)
+    spec = LocalSpec(server_python(), folder, environment, forks=start != "cold")
     async with Registry(LocalBackend(spec), Limits(policy=Policy(grace=1.0))) as registry:
+        await begin(registry, start)
         yield registry
 
 

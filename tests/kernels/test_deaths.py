@@ -11,8 +11,9 @@ import pytest
 from kernels.execution import CodeRequest
 from kernels.registry import Registry
 from kernels.result import State, Status
-from tests.conftest import RunCode, text_of, until
+from tests.conftest import STARTS, RunCode, text_of, until
 
+pytestmark = pytest.mark.parametrize("registry", STARTS, indirect=True)
 DEATHS = {
     "os._exit": ("import os\nos._exit(5)", 5, None, "exit code 5"),
     "os._exit(0)": ("import os\nos._exit(0)", 0, None, "exit code 0"),

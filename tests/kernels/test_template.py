@@ -29,8 +29,8 @@ from tests.kernels.differential import displays_of
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks are for Linux alone")
 
 FACTS = r"""
-import asyncio, ctypes, faulthandler, gc, json, locale, os, re, resource, signal, sys, threading
-import warnings
+import asyncio, ctypes, faulthandler, gc, json, locale, os, re, resource, signal, socket, sys
+import threading, warnings
 
 def plain(value):
     return re.sub("0x[0-9a-f]+|[0-9a-f]{12}", "_", repr(value))
@@ -40,7 +40,14 @@ def kind(fd):
         target = os.readlink("/proc/self/fd/" + fd)
     except OSError:
         return "gone"
-    return re.sub(r"\d{3,}|[0-9a-f]{12}|(?<=rmi-agent-)\w+", "_", target)
+    return re.sub(r"(?<=rmi-agent-)\w+|[0-9a-f]{12}|\d{3,}", "_", target)
+
+def is_packets(fd):
+    try:
+        with socket.socket(fileno=os.dup(int(fd))) as sock:
+            return sock.type == socket.SOCK_SEQPACKET
+    except OSError:
+        return False
 
 def prctl(option):
     value = ctypes.c_int()
@@ -64,7 +71,9 @@ print(json.dumps({
     "signals": {n: plain(signal.getsignal(n)) for n in signal.valid_signals()},
     "blocked": plain(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
     "locale": [locale.setlocale(locale.LC_ALL), locale.getpreferredencoding()],
-    "descriptors": sorted(map(kind, os.listdir("/proc/self/fd"))),
+    # How many connections of the server's have come by now is not told.
+    "descriptors": sorted(k for k in map(kind, os.listdir("/proc/self/fd")) if k[:6] != "socket"),
+    "the template's": sum(map(is_packets, os.listdir("/proc/self/fd"))),
     "threads": sorted(t.name for t in threading.enumerate()),
     "tasks": len(os.listdir("/proc/self/task")),
     "main thread": threading.main_thread().native_id == os.getpid(),
@@ -282,9 +291,9 @@ class TestFaults:
     ) -> None:
         """A Python that can be a kernel, but no template."""
         python = tmp_path / "python"
+        note = f"echo x >> '{tmp_path}/templates'"
         python.write_text(
-            "#!/bin/sh\n[ $# = 1 ] && { echo x >> '%s/templates'; exit 1; }\nexec '%s' \"$@\"\n"
-            % (tmp_path, server_python())
+            f"#!/bin/sh\n[ $# = 1 ] && {{ {note}; exit 1; }}\nexec '{server_python()}' \"$@\"\n"
         )
         python.chmod(0o755)
         backend = LocalBackend(LocalSpec(str(python), str(projects), kernel_environment()))

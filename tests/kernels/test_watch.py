@@ -277,7 +277,7 @@ class TestReal:
             await died.result()
             await submit(registry, "1").result()
         assert [status for _, _, status in notes.ended] == [Status.OK, Status.DIED, Status.OK]
-        assert [kind for kind, _ in notes.started][0] == "ready"
+        assert notes.started[0][0] == "ready"
         assert len(notes.started) == 2
         assert resident(pid) is None
 
