@@ -22,6 +22,8 @@ _QUIET, _AT_LAST = 0.05, 2.0
 _LOOK, _MEMORY_LOOK = 0.01, 5.0
 #: Bytes of memory, and which part of all, that are to be left to programs.
 _SPARED, _SPARED_PART = 200_000_000, 0.03
+#: What /proc tells of a process: that it ends, and that SIGKILL is on its way to it.
+_EXITING, _KILLED = 0x4, 0x100
 
 
 class Pool:
@@ -156,15 +158,15 @@ def _is_fit(kernel: Kernel) -> bool:
         return False
     if kernel.pid is None or not os.path.exists("/proc/self/stat"):
         return True
-    # Its end may not have been told yet.
+    # Its end may not have been told yet, or not even begun.
     try:
         with open(f"/proc/{kernel.pid}/stat", "rb") as file:
-            state = file.read().rpartition(b")")[2].split()[0]
-        if state == b"T":
-            os.kill(kernel.pid, signal.SIGCONT)
+            fields = file.read().rpartition(b")")[2].split()
+        os.kill(kernel.pid, signal.SIGCONT)
     except OSError:
         return False
-    return state not in (b"Z", b"X")
+    state, flags, pending = fields[0], int(fields[6]), int(fields[28])
+    return not (state in (b"Z", b"X") or flags & _EXITING or pending & _KILLED)
 
 
 def _memory_is_short() -> bool:
