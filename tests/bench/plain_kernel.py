@@ -43,6 +43,11 @@ class PlainKernel:
             if reply["parent_header"].get("msg_id") == request:
                 return "".join(pieces)
 
+    async def restart(self) -> None:
+        """Restart the kernel and wait until it is ready."""
+        await self._manager.restart_kernel(now=True)
+        await self._client.wait_for_ready(timeout=60)
+
     async def close(self) -> None:
         """End the kernel."""
         self._client.stop_channels()

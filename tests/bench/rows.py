@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from tests.bench import load, memory, notebooks, page, volume
+from tests.bench import load, memory, notebooks, starts, volume
 from tests.bench.stdio import COMMANDS, ROOT, Server, environment
 
 #: Does the thing once and returns the seconds that count, or kilobytes.
@@ -237,6 +238,15 @@ ROWS = (
     Row("first-result", "first result after initialize", "floor", 0.6, 1, _first),
     Row("session", "a further session, first result", "stock", 0.6, 1, _session),
     Row("session-2", "a second one right after it", "stock", None, 1, _second_session),
+    Row("pool", "a session from the pool", "a warm run", 2.0, 2, starts.pooled),
+    Row("pool-mcp", "the same over MCP", "seed", 1.0, 1, starts.pooled_call),
+    Row("forked", "a session from a fork", "stock", 0.1, 1, starts.forked),
+    Row("preloaded", "imports.py, preloaded, new session", "python", 0.1, 1, starts.preloaded),
+    Row("restart", "restart to first result", "stock", 0.1, 1, starts.restart),
+    Row("at-once-8", "8 new sessions at once", "stock", 0.15, 1, starts.at_once(8)),
+    Row("at-once-32", "32 new sessions at once", "stock", 0.12, 1, starts.at_once(32)),
+    Row("close", "a session's processes gone", "stock", 0.3, 2, starts.close),
+    Row("start-forks", "start, with forks and pool", "cold", 1.05, 2, starts.server_start),
     Row("start", "start to initialize answered", "bare", 1.05, 2, _start),
     Row("first-call", "first list_files, at once", "itself warm", 3.0, 2, _first_call),
     Row("first-call-idle", "the same, 300 ms later", "itself warm", None, 2, _first_call_later),
@@ -278,12 +288,15 @@ def memory_lines(projects: Path) -> list[tuple[str, str, memory.Memory, memory.M
         memory.settle(ours.pid)
         further = memory.of_family(ours.pid).per(one[0], 2)
         kernel = one[1].per(alone[1], 1)
+    forked, stock, sessions, kernels = asyncio.run(starts.idle_memory(projects))
     before, most = volume.growth(projects)
     plain, largest = notebooks.growth(projects)
     return [
         ("memory-server", "server process, USS / PSS / RSS", *alone, "floor"),
         ("memory-all", "with helpers and one idle session", *one, "floor"),
         ("memory-session", "each further idle session", further, kernel, "floor"),
+        ("memory-forked", "an idle forked kernel", forked, stock, "stock"),
+        ("memory-32", "32 idle sessions, the server not counted", sessions, kernels, "stock"),
         ("memory-volume", "after the volume row; RSS: the most ever", most, before, "before it"),
         ("memory-notebook", "after nb-large; RSS: the most ever", largest, plain, "before it"),
     ]

@@ -23,6 +23,7 @@ _TIMEOUT = 120.0
 #: How each server is started, by name.
 COMMANDS: Mapping[str, Sequence[str]] = {
     "ours": (sys.executable, "server/mcp_server.py"),
+    "cold": (sys.executable, "tests/bench/servers/cold.py"),
     "bare": (sys.executable, "tests/bench/servers/bare.py"),
     "image": (sys.executable, "tests/bench/servers/image.py"),
     "seed": (sys.executable, "tests/bench/servers/seed.py"),
