@@ -15,7 +15,7 @@ from typing import Any, List, Tuple
 from .plain import FrontEnd
 
 #: What every kernel imports sooner or later, beside what stands at the top of our modules.
-_NEEDED = ("IPython.extensions.storemagic", "tornado.platform.asyncio")
+_NEEDED = ("IPython.core.logger", "IPython.extensions.storemagic", "tornado.platform.asyncio")
 #: Seconds that an import may take.
 _LONGEST = 60.0
 

@@ -17,9 +17,11 @@ class PlainKernel:
         self._client = client
 
     @classmethod
-    async def start(cls) -> PlainKernel:
-        """Start a kernel and wait until it is ready."""
-        manager = AsyncKernelManager()
+    async def start(cls, sockets: str = "") -> PlainKernel:
+        """Start a kernel and wait until it is ready. `sockets`: how the paths of its sockets
+        begin, if it is not to take TCP ports."""
+        where = {"transport": "ipc", "ip": sockets} if sockets else {}
+        manager = AsyncKernelManager(**where)
         await manager.start_kernel(stderr=subprocess.DEVNULL)
         client = manager.client()
         client.start_channels()

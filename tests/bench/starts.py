@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -234,27 +235,25 @@ def _stock(count: int) -> Sample:
     from tests.bench.plain_kernel import PlainKernel
 
     async def sample() -> float:
-        async def first() -> PlainKernel:
-            kernel = await PlainKernel.start()
-            await kernel.run("print(1)")
-            return kernel
+        with tempfile.TemporaryDirectory(prefix="rmi-bench-") as folder:
 
-        for _ in range(5):
+            async def first(number: int) -> PlainKernel:
+                # Started at once, they would take each other's TCP ports.
+                kernel = await PlainKernel.start(f"{folder}/{number}" if count > 1 else "")
+                await kernel.run("print(1)")
+                return kernel
+
             begun = time.perf_counter()
-            kernels = await asyncio.gather(*(first() for _ in range(count)), return_exceptions=True)
+            kernels = await asyncio.gather(*map(first, range(count)))
             seconds = time.perf_counter() - begun
-            started = [kernel for kernel in kernels if isinstance(kernel, PlainKernel)]
-            await asyncio.gather(*(kernel.close() for kernel in started))
-            # Started at once, stock kernels sometimes take each other's ports.
-            if len(started) == count:
-                return seconds
-        raise RuntimeError(f"{count} stock kernels could not be started")
+            await asyncio.gather(*(kernel.close() for kernel in kernels))
+            return seconds
 
     return sample
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    while not condition():
+    while not condition():  # noqa: ASYNC110
         await asyncio.sleep(0.001)
 
 
