@@ -65,6 +65,8 @@ class KernelApp(IPKernelApp, _Prepared):
         """All that needs neither threads nor sockets nor files: the options, the user's
         configuration, the shell."""
         BaseIPythonApplication.initialize(self, [*argv, *_OPTIONS])
+        # Its handler would drop them, and they cost something to make.
+        self.log.setLevel(self.log_level)
         if self.kernel_class is IPythonKernel and "shell_class" not in self.config.IPythonKernel:
             self.built = ZMQInteractiveShell.instance(
                 parent=self,

@@ -11,7 +11,7 @@ import contextlib
 import contextvars
 import sys
 import types
-from typing import Any, Callable, ContextManager, Dict, List, Optional, Set
+from typing import Any, Callable, ContextManager, Dict, List, Optional
 
 from . import program
 from .discovery import definitions, foreign
@@ -22,7 +22,6 @@ from .loops import as_in_a_program
 from .signals import Signals, interruptible
 from .source import compile_script, read_by_python, remember
 from .threads import Offspring
-from .workspace import Workspace
 
 _ABSENT: Any = object()
 
@@ -42,16 +41,11 @@ class Scripts:
         self._offspring = offspring
         self._fork = fork
         self._signals = signals
-        self._filters, self._logs = imports.filters, imports.logs
-        self.workspace = Workspace(self._forget)
+        self._imports = imports
         self.files = OpenFiles()
         self._defined: Dict[str, Dict[str, Any]] = {}
         #: What the running script had defined when it ran before.
         self._former: Dict[str, Any] = {}
-
-    def _forget(self, modules: Set[str]) -> None:
-        self._filters.forget(modules)
-        self._logs.forget(modules)
 
     def run(
         self,
@@ -74,9 +68,9 @@ class Scripts:
                 program.interpreter(path, argv),
                 program.names(self._namespace, path),
                 # Before what imports have set up is looked at: it forgets some of them.
-                self.workspace.script(path),
-                self._filters(),
-                self._logs(),
+                self._imports.workspace.script(path),
+                self._imports.filters(),
+                self._imports.logs(),
                 program.libraries(),
                 as_in_a_program(),
                 around,

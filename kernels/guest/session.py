@@ -76,7 +76,7 @@ class Guest:
         offspring, fork = Offspring(outlet), Fork()
         self._scripts = Scripts(shell.user_ns, offspring, fork, self._signals, imports)
         self._asking = Asking(kernel, outlet)
-        self._figures = imports.figures
+        self._figures, self._workspace = imports.figures, imports.workspace
         self._cells = Cells(shell, kernel.do_execute, lambda code: fork.leave(code, offspring.wait))
         kernel.do_execute = self.do_execute
         Variables(kernel, shell.user_ns)
@@ -121,7 +121,7 @@ class Guest:
                 if mode in ("code", "cell"):
                     # Or ipykernel would put its own `input` in the place of ours.
                     kwargs["allow_stdin"] = False
-                self._scripts.workspace.refresh()
+                self._workspace.refresh()
                 reply = await self._cells.run(mode == "code", code, silent, *args, **kwargs)
                 if mode == "code":
                     with interruptible():
