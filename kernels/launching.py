@@ -20,6 +20,7 @@ from typing import Any
 
 from kernels import processes
 from kernels.connection import guest_connection, loopback_connection
+from kernels.family import TAG
 from kernels.guest import ring
 from kernels.kernelspecs import CONNECTION_FILE, Kernelspec
 from kernels.template import Template
@@ -142,7 +143,7 @@ def launch(
         "signal": TRACE_SIGNAL,
     }
     env = kernelspec.environment(spec.env) if kernelspec is not None else dict(spec.env)
-    env[processes.TAG] = ident
+    env[TAG] = ident
     pipes = lifeline = None
     with contextlib.ExitStack() as stack:
         null = os.open(os.devnull, os.O_RDONLY)

@@ -19,8 +19,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-#: Environment variable that marks a kernel and all that it starts; its value is the kernel's id.
-TAG = "RMI_AGENT_KERNEL"
 _WARDEN = Path(__file__).parent / "warden.py"
 
 
@@ -129,6 +127,11 @@ class Warden:
         self._socket.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             await asyncio.to_thread(self._popen.wait, 5)
+        # Nobody tells any more, and somebody may be waiting for it.
+        for process in self._processes.values():
+            process.ended(process.status)
+            process.gone.set()
+        self._processes.clear()
 
     def _send(self, request: Mapping[str, object], fds: Sequence[int] = ()) -> None:
         body = json.dumps({**request, "fds": len(fds)}).encode()
@@ -183,10 +186,10 @@ class Warden:
             self._attached.remove_reader(self._socket.fileno())
             self._attached = None
         self._socket.close()
-        from kernels import warden
+        from kernels.family import belonging_to
 
         for ident, process in list(self._processes.items()):
-            for member in warden.belonging_to(ident, process.pid or -1):
+            for member in belonging_to(ident, process.pid or -1):
                 with contextlib.suppress(OSError):
                     os.kill(member, 9)
             process.failure = "the process that looks after kernels has died"

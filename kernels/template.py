@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kernels import processes
+from kernels.family import TAG
 
 if TYPE_CHECKING:
     from kernels.launching import LocalSpec
 
 #: Seconds in which it is up, and in which it forks: far more than either takes.
-_PATIENCE = 5.0
+_START, _SILENCE = 10.0, 5.0
 #: Seconds that it may take to import one more module, and to try that before.
 _IMPORT = 120.0
 _log = logging.getLogger("rmi.kernels")
@@ -35,7 +36,7 @@ class Template:
         # As long as those of kernels, by which they replace it.
         ident = uuid.uuid4().hex[:12]
         facts = {"control": 3, "preload": spec.preload}
-        env = {**spec.env, processes.TAG: ident, "RMI_KERNEL": json.dumps(facts)}
+        env = {**spec.env, TAG: ident, "RMI_KERNEL": json.dumps(facts)}
         null = os.open(os.devnull, os.O_RDWR)
         try:
             argv = [spec.python, str(launcher)]
@@ -44,7 +45,7 @@ class Template:
             os.close(null)
         self._process.on_word = self._hear
         self._up = asyncio.Event()
-        self._patience = _PATIENCE + _IMPORT * len(spec.preload)
+        self._patience = _START + _IMPORT * len(spec.preload)
         self._spoilt = False
 
     @property
@@ -77,7 +78,7 @@ class Template:
         request = {"connection_file": argv[-1], "cwd": cwd, "facts": env["RMI_KERNEL"]}
         process = self._warden.fork(self._process, ident, request, fds)
         # If it is silent, it is killed, and the fork has failed then.
-        asyncio.get_running_loop().call_later(_PATIENCE, self._check, process)
+        asyncio.get_running_loop().call_later(_SILENCE, self._check, process)
         return process
 
     def _check(self, process: processes.Process) -> None:

@@ -14,9 +14,9 @@ that belongs to it. Answers are lines of JSON: `{"started": id, "pid"}`, `{"fail
 left.
 
 With `"template": true` the new process gets a socket as one more descriptor (see
-`guest.template`). `{"of": id of a template, ...}` is passed on to it, with the descriptors; what
-it says comes back as `{"word": id of the template, ...}`, but for what it says of a kernel that it
-forks: that is answered as if the kernel had been started here.
+`guest.template`). `{"fork": id, "of": id of a template, ...}` is passed on to it, with the
+descriptors, and answered as if the kernel had been started here. What else a template says comes
+back as `{"word": id of the template, ...}`.
 """
 
 from __future__ import annotations
@@ -33,8 +33,10 @@ import socket
 import sys
 import time
 
-TAG = "RMI_AGENT_KERNEL"
+if __package__ in (None, ""):
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+from kernels.family import belonging_to, descendants, send_signal
 
 _SUBREAPER, _DEATH_SIGNAL = 36, 1
 
@@ -111,8 +113,8 @@ class Keeper:
             self._buffer = self._buffer[4 + length :]
             if "start" in request:
                 self._start(request)
-            elif "of" in request:
-                self._pass_on(request)
+            elif "fork" in request:
+                self._fork(request)
             else:
                 self._kill(request["kill"])
         return True
@@ -121,9 +123,14 @@ class Keeper:
         with contextlib.suppress(OSError):
             self._control.sendall(json.dumps(message).encode() + b"\n")
 
-    def _start(self, request: dict[str, object]) -> None:
-        ident, count = str(request["start"]), int(str(request["fds"]))
+    def _take_fds(self, request: dict[str, object]) -> list[int]:
+        """Those that came with the request."""
+        count = int(str(request.pop("fds")))
         fds, self._fds = self._fds[:count], self._fds[count:]
+        return fds
+
+    def _start(self, request: dict[str, object]) -> None:
+        ident, fds = str(request["start"]), self._take_fds(request)
         if request.get("template"):
             self._templates[ident], theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
             fds.append(theirs.detach())
@@ -143,19 +150,16 @@ class Keeper:
             self._pids[ident] = pid
             self._say(started=ident, pid=pid)
 
-    def _pass_on(self, request: dict[str, object]) -> None:
-        count = int(str(request.pop("fds")))
-        fds, self._fds = self._fds[:count], self._fds[count:]
-        template, kernel = str(request.pop("of")), str(request.get("fork", ""))
-        if kernel:
-            self._forking[kernel] = template
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+    def _fork(self, request: dict[str, object]) -> None:
+        fds = self._take_fds(request)
+        template, kernel = str(request.pop("of")), str(request["fork"])
+        self._forking[kernel] = template
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
         try:
             sock = self._templates[template]
             sock.sendmsg([json.dumps(request).encode()], rights, socket.MSG_DONTWAIT)
         except (KeyError, OSError) as error:
-            if kernel:
-                self._not_forked(kernel, f"the template takes no requests: {error}")
+            self._not_forked(kernel, f"the template takes no requests: {error}")
         for fd in fds:
             os.close(fd)
 
@@ -181,21 +185,27 @@ class Keeper:
             self._say(word=template, **message)
 
     def _not_forked(self, ident: str, why: str) -> None:
-        del self._forking[ident]
-        self._unwanted.discard(ident)
         self._say(failed=ident, why=why)
+        self._answered(ident)
 
     def _forked(self, ident: str, pid: int) -> None:
-        del self._forking[ident]
         self._pids[ident] = pid
         self._say(started=ident, pid=pid)
-        if pid in self._orphans:
-            self._ended(pid, self._orphans.pop(pid))
-        elif ident in self._unwanted:
+        status = self._orphans.pop(pid, None)
+        unwanted = self._answered(ident)
+        if status is not None:
+            self._ended(pid, status)
+        elif unwanted:
             self._kill(ident)
-        self._unwanted.discard(ident)
+
+    def _answered(self, ident: str) -> bool:
+        """Whether nobody wants the kernel any more."""
+        del self._forking[ident]
         if not self._forking:
             self._orphans.clear()
+        unwanted = ident in self._unwanted
+        self._unwanted.discard(ident)
+        return unwanted
 
     def _become(self, request: dict[str, object], fds: list[int], report: int) -> None:
         try:
@@ -254,7 +264,7 @@ class Keeper:
             # Its exit then clears away the rest.
             family = descendants(pid)
             for member in (pid, *family):
-                _signal(member, signal.SIGKILL)
+                send_signal(member, signal.SIGKILL)
             with contextlib.suppress(OSError):
                 os.killpg(pid, signal.SIGKILL)
 
@@ -268,7 +278,7 @@ class Keeper:
                 return
             for member in rest:
                 for one in (*descendants(member), member):
-                    _signal(one, signal.SIGKILL)
+                    send_signal(one, signal.SIGKILL)
             time.sleep(0.002)
 
     def end(self) -> None:
@@ -276,77 +286,17 @@ class Keeper:
         signal.set_wakeup_fd(-1)
         for ident, pid in self._pids.items():
             for member in (pid, *descendants(pid), *belonging_to(ident, pid)):
-                _signal(member, signal.SIGKILL)
+                send_signal(member, signal.SIGKILL)
         for _ in range(500):
             family = descendants(os.getpid())
             for member in family:
-                _signal(member, signal.SIGKILL)
+                send_signal(member, signal.SIGKILL)
             try:
                 while os.waitpid(-1, os.WNOHANG)[0]:
                     pass
                 time.sleep(0.002)
             except ChildProcessError:
                 return
-
-
-def _signal(pid: int, number: int) -> None:
-    with contextlib.suppress(OSError):
-        os.kill(pid, number)
-
-
-def _processes() -> list[tuple[int, int, int]]:
-    """(pid, parent, session) of every process; empty where there is no /proc."""
-    found = []
-    try:
-        names = os.listdir("/proc")
-    except OSError:
-        return []
-    for name in names:
-        if name.isdigit():
-            try:
-                with open(f"/proc/{name}/stat", "rb") as file:
-                    fields = file.read().rpartition(b")")[2].split()
-            except OSError:
-                continue
-            if fields[0] not in (b"Z", b"X"):
-                found.append((int(name), int(fields[1]), int(fields[3])))
-    return found
-
-
-def descendants(pid: int) -> list[int]:
-    """Living children of `pid` and theirs."""
-    children: dict[int, list[int]] = {}
-    for member, parent, _ in _processes():
-        children.setdefault(parent, []).append(member)
-    found: list[int] = []
-    queue = [pid]
-    while queue:
-        for child in children.get(queue.pop(), []):
-            found.append(child)
-            queue.append(child)
-    return found
-
-
-def belonging_to(ident: str, pid: int) -> list[int]:
-    """Processes of the kernel `ident`, whose pid was `pid`, wherever they were adopted.
-
-    Known by the session that the kernel led, or by the tag in the environment they began with.
-    """
-    tag = f"{TAG}={ident}".encode()
-    found = []
-    for member, _, session in _processes():
-        if member == os.getpid():
-            continue
-        if session == pid and member != pid:
-            found.append(member)
-            continue
-        try:
-            with open(f"/proc/{member}/environ", "rb") as file:
-                if tag in file.read().split(b"\0"):
-                    found.append(member)
-        except OSError:
-            continue
-    return found
 
 
 def main() -> None:

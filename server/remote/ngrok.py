@@ -20,8 +20,9 @@ from collections import deque
 from typing import Any
 from urllib.parse import urlsplit
 
+from kernels.family import TAG
 from kernels.launching import make_run_directory
-from kernels.processes import TAG, start_processes
+from kernels.processes import start_processes
 
 #: Seconds between looks whether a tunnel is listed, for an answer of the API, for the agent to end
 #: when asked, and for its last words when it has ended.

@@ -88,6 +88,16 @@ async def test_nothing_is_left_of_many_sessions(projects: Path) -> None:
     assert not made.directory.exists()
 
 
+async def test_a_kernel_that_ends_when_the_backend_does(projects: Path) -> None:
+    """Whoever waits for its end hears of it."""
+    made = backend(projects)
+    kernel = await made.start()
+    closing = asyncio.create_task(kernel.close())
+    await asyncio.sleep(0)
+    await made.close()
+    await asyncio.wait_for(closing, 20)
+
+
 async def test_children_end_with_their_kernel_and_not_with_another(projects: Path) -> None:
     code = (
         "import subprocess\n"

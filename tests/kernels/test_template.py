@@ -234,10 +234,6 @@ class TestPreloading:
 
 
 class TestFaults:
-    @pytest.fixture(autouse=True)
-    def impatient(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("kernels.template._PATIENCE", 1.0)
-
     async def test_kernels_live_on_without_it_and_the_next_has_another(
         self, projects: Path
     ) -> None:
@@ -256,8 +252,11 @@ class TestFaults:
             ).result()
             assert (died.status, died.exit_code) == (Status.DIED, 3)
 
-    async def test_one_that_was_stopped_is_replaced(self, projects: Path) -> None:
+    async def test_one_that_was_stopped_is_replaced(
+        self, projects: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """The kernel that it was asked for starts cold meanwhile."""
+        monkeypatch.setattr("kernels.template._SILENCE", 1.0)
         backend = LocalBackend(spec_of(projects))
         async with Registry(backend, Limits()) as registry:
             await ask(registry, "x = 1", "a")
