@@ -56,22 +56,36 @@ class LocalBackend:
     async def start(self, spec: Kernelspec | None = None) -> ProcessKernel:
         """See `Backend`. An ipykernel, in whatever Python, has our guest; any other kernel is a
         `ForeignKernel`."""
-        if self._closed:
-            raise KernelStartError("The server is ending and starts no kernel any more.")
         if spec is not None and spec.is_default:
             spec = None
-        if spec is None and (template := self._current_template()) is not None:
-            self._processes.attach()
-            # What it imports beforehand may take longer than a start without it.
-            if template.is_up or (not self.spec.preload and await template.up()):
-                try:
-                    return await self._connect(self._launch(template=template), _FORK_TIMEOUT)
-                except KernelStartError:
-                    # Whatever the reason: the next ones are forked from another. This one is
-                    # made anew, with a directory of its own, whatever became of the fork.
-                    template.spoil()
+        if spec is None and (kernel := await self._forked()) is not None:
+            return kernel
+        self._refuse_when_closed()
         launched = self._early.pop() if self._early and spec is None else self._launch(spec)
         return await self._connect(launched, _START_TIMEOUT)
+
+    async def _forked(self) -> ProcessKernel | None:
+        """A kernel from the template, if that is ready, or will be in no more time than a start
+        without it takes."""
+        self._refuse_when_closed()
+        template = self._current_template()
+        if template is None:
+            return None
+        self._processes.attach()
+        if not template.is_up and (self.spec.preload or not await template.up()):
+            return None
+        self._refuse_when_closed()
+        try:
+            return await self._connect(self._launch(template=template), _FORK_TIMEOUT)
+        except KernelStartError:
+            # Whatever the reason, the next ones are forked from another. This one is started
+            # anew, in a directory of its own, whatever became of the fork.
+            template.spoil()
+            return None
+
+    def _refuse_when_closed(self) -> None:
+        if self._closed:
+            raise KernelStartError("The server is ending and starts no kernel any more.")
 
     async def _connect(self, launched: Launched, seconds: float) -> ProcessKernel:
         self._processes.attach()
@@ -90,8 +104,7 @@ class LocalBackend:
         return kernel
 
     async def settle(self) -> None:
-        template = self._current_template()
-        if template is not None:
+        if not self._closed and (template := self._current_template()) is not None:
             self._processes.attach()
             await template.up()
 

@@ -17,6 +17,7 @@ which a kernel's processes are found.
 from __future__ import annotations
 
 import array
+import contextlib
 import ctypes
 import fcntl
 import gc
@@ -77,7 +78,9 @@ class Template:
         return json.loads(data), list(fds)
 
     def _say(self, message: Dict[str, Any]) -> None:
-        self._control.send(json.dumps(message).encode())
+        # A warden that is gone takes this process with it.
+        with contextlib.suppress(OSError):
+            self._control.send(json.dumps(message).encode())
 
     def _fork(self, request: Dict[str, Any], fds: List[int]) -> bool:
         """Whether this process is the kernel."""
@@ -94,17 +97,16 @@ class Template:
     def _fork_again(self, request: Dict[str, Any], fds: List[int]) -> bool:
         """In the process between. It ends here; the kernel returns."""
         middle = os.getpid()
-        gate, opener = os.pipe()
         try:
+            gate, opener = os.pipe()
             pid = os.fork()
-            if pid:
-                self._say({"forked": request["fork"], "pid": pid})
-                # Not before: the warden would hear of the end of a child that it does not know.
-                os.write(opener, b"!")
         except OSError as error:
             self._say({"failed": request["fork"], "why": "fork: %s" % error})
-            pid = -1
+            os._exit(1)
         if pid:
+            self._say({"forked": request["fork"], "pid": pid})
+            # Not before: the warden would hear of the end of a child that it does not know.
+            os.write(opener, b"!")
             os._exit(0)
         try:
             os.close(opener)
