@@ -144,7 +144,7 @@ class LocalBackend:
             self._barren = 0 if self._template.is_up else self._barren + 1
             self._template = None
         if self._template is None and self._barren < _BARREN:
-            self._template = Template(self.spec, LAUNCHER, starter)
+            self._template = Template(self.spec, LAUNCHER, starter, self.directory)
         return self._template
 
 

@@ -31,7 +31,9 @@ class Template:
     any more; the kernels that it has forked live on.
     """
 
-    def __init__(self, spec: LocalSpec, launcher: Path, warden: processes.Warden) -> None:
+    def __init__(
+        self, spec: LocalSpec, launcher: Path, warden: processes.Warden, root: Path
+    ) -> None:
         self._warden = warden
         # As long as those of kernels, by which they replace it.
         ident = uuid.uuid4().hex[:12]
@@ -39,7 +41,9 @@ class Template:
         env = {**spec.env, TAG: ident, "RMI_KERNEL": json.dumps(facts)}
         null = os.open(os.devnull, os.O_RDWR)
         try:
-            argv = [spec.python, str(launcher)]
+            # A kernel's command, in which a fork puts its own id.
+            file = str(root / ident / "connection.json")
+            argv = [spec.python, str(launcher), "-f", file]
             self._process = warden.start_template(ident, argv, env, spec.cwd, [null] * 3)
         finally:
             os.close(null)

@@ -60,7 +60,7 @@ class Kernel:
         self._environment[TAG] = request["fork"]
         self._app.connection_file = request["connection_file"]
         if sys.version_info >= (3, 10):
-            sys.orig_argv = [*sys.orig_argv, "-f", request["connection_file"]]
+            sys.orig_argv = [*sys.orig_argv[:-1], request["connection_file"]]
         facts: Dict[str, Any] = json.loads(request["facts"])
         return facts
 

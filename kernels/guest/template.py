@@ -10,8 +10,8 @@ text}` for each that could not be imported beforehand, and `{"ready": 1}`.
 
 A kernel is forked twice, and the process between the two ends: so the warden, which adopts
 orphans, is the parent of these kernels as of all others, and they live on without the template.
-Nothing of the template is left in a kernel: no descriptor, and not the tag in its environment by
-which a kernel's processes are found.
+Nothing of the template is left in a kernel: no descriptor, and not its id, which stands in its
+command and, as the tag by which a kernel's processes are found, in its environment.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import fcntl
 import gc
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -34,8 +35,9 @@ from . import preload
 
 TAG = "RMI_AGENT_KERNEL"
 _DEATH_SIGNAL = 1
-#: Where the addresses of the environment stand in /proc/self/stat, behind the program's name.
-_ENVIRONMENT = slice(47, 49)
+#: Where the addresses of the command and the environment stand in /proc/self/stat, behind the
+#: program's name: the first's beginning, and the second's end.
+_COMMAND, _ENVIRONMENT_END = 45, 48
 
 
 class Template:
@@ -44,7 +46,7 @@ class Template:
     def __init__(self, control: int) -> None:
         self._control = socket.socket(fileno=control)
         self._warden = os.getppid()
-        self._tag = _address_of_tag()
+        self._places = _places_of(os.environ[TAG].encode())
         self._prctl = ctypes.CDLL(None).prctl
 
     def serve(self, modules: List[str], shell: Any) -> Dict[str, Any]:
@@ -127,7 +129,8 @@ class Template:
         """Belong to the template no longer, neither by session nor by tag."""
         os.setsid()
         os.environ[TAG] = ident
-        ctypes.memmove(self._tag, ident.encode(), len(ident))
+        for place in self._places:
+            ctypes.memmove(place, ident.encode(), len(ident))
 
     def _be_adopted(self, middle: int) -> None:
         """Wait until the warden is the parent; die with it, as it sees to for its own children."""
@@ -147,11 +150,11 @@ class Template:
         os.closerange(len(fds), 1 << 12)
 
 
-def _address_of_tag() -> int:
-    """Where in this process's memory its environment, as others read it in /proc, has the tag."""
+def _places_of(ident: bytes) -> List[int]:
+    """The addresses of the id in what others read in /proc of this process's command and
+    environment."""
     with open("/proc/self/stat", "rb") as file:
         fields = file.read().rpartition(b")")[2].split()
-    start, end = map(int, fields[_ENVIRONMENT])
-    entry = ("%s=%s" % (TAG, os.environ[TAG])).encode()
-    place = (b"\0" + ctypes.string_at(start, end - start)).index(b"\0" + entry + b"\0")
-    return start + place + len(TAG) + 1
+    start, end = int(fields[_COMMAND]), int(fields[_ENVIRONMENT_END])
+    memory = ctypes.string_at(start, end - start)
+    return [start + match.start() for match in re.finditer(re.escape(ident), memory)]
