@@ -56,7 +56,9 @@ class Kernel:
 
         if self._app.built is None:
             raise SystemExit("The shell is of a kind that is not built beforehand.")
-        request: Dict[str, Any] = Template(control).serve(modules, self._app.built)
+        request: Dict[str, Any] = Template(control).serve(
+            modules, self._app.built, self._imports().workspace
+        )
         self._environment[TAG] = request["fork"]
         self._app.connection_file = request["connection_file"]
         if sys.version_info >= (3, 10):

@@ -32,6 +32,7 @@ import traceback
 from typing import Any, Dict, List, Tuple
 
 from . import preload
+from .workspace import Workspace
 
 TAG = "RMI_AGENT_KERNEL"
 _DEATH_SIGNAL = 1
@@ -49,7 +50,7 @@ class Template:
         self._places = _places_of(os.environ[TAG].encode())
         self._prctl = ctypes.CDLL(None).prctl
 
-    def serve(self, modules: List[str], shell: Any) -> Dict[str, Any]:
+    def serve(self, modules: List[str], shell: Any, workspace: Workspace) -> Dict[str, Any]:
         """Import the modules, then fork kernels. Returns in each of them, with the request for
         it."""
         preload.what_kernels_need()
@@ -57,6 +58,8 @@ class Template:
             why = preload.preload(name, shell)
             if why:
                 self._say({"left out": name, "why": why})
+        # It looks at each module once.
+        workspace.refresh()
         # What there is now stays for ever: no collection touches it, here or in a kernel, whose
         # memory would cease to be shared.
         gc.collect()
