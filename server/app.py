@@ -121,7 +121,10 @@ async def warm_up(server: FastMCP[Any]) -> None:
     An argument that no tool has fails the check of the arguments, which is what is to be built;
     no tool's body runs.
     """
-    logging.disable(logging.WARNING)
+    # Not all logging: of the kernels that start meanwhile there may be something to say.
+    loud = {logger: logger.level for logger in map(logging.getLogger, ("fastmcp", "mcp"))}
+    for logger in loud:
+        logger.setLevel(logging.ERROR)
     try:
         with suppress_fastmcp_telemetry():
             tools = await server.list_tools()
@@ -134,7 +137,8 @@ async def warm_up(server: FastMCP[Any]) -> None:
                     await server.call_tool(tool.name, {"warm-up": True})
         await asyncio.to_thread(bool)
     finally:
-        logging.disable(logging.NOTSET)
+        for logger, level in loud.items():
+            logger.setLevel(level)
 
 
 def collect_seldom() -> None:
