@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tests.bench import load, memory, notebooks, page, volume
-from tests.bench import load, memory, notebooks, starts, volume
+from tests.bench import load, memory, notebooks, page, starts, volume
 from tests.bench.stdio import COMMANDS, ROOT, Server, environment
 
 #: Does the thing once and returns the seconds that count, or kilobytes.
