@@ -11,13 +11,17 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from kernels.errors import KernelError
+from kernels.execution import CodeRequest, Execution
 from kernels.kernel import Backend, Kernel
+from kernels.textlog import Log
 
 if TYPE_CHECKING:
     from kernels.kernelspecs import Kernelspec
 
 #: Seconds without a run after which a kernel is started, and in which one is started all the same.
 _QUIET, _AT_LAST = 0.05, 2.0
+#: Seconds that its first execution may take, which is empty.
+_PATIENCE = 2.0
 #: Seconds between two looks at whether anything runs, and at the memory.
 _LOOK, _MEMORY_LOOK = 0.01, 5.0
 #: Bytes of memory, and which part of all, that are to be left to programs.
@@ -128,7 +132,7 @@ class Pool:
         await self._end(lambda kind: kind not in kinds)
         for kind in kinds:
             while sum(have == kind for have, _ in self._ready) < self._size:
-                task = asyncio.create_task(self._backend.start(kind))
+                task = asyncio.create_task(self._start(kind))
                 self._starting = kind, task
                 await asyncio.wait({task})
                 if self._starting != (kind, task):
@@ -138,6 +142,14 @@ class Pool:
                 if not self._receive(kind, task):
                     # The next run will say why.
                     break
+
+    async def _start(self, kind: Kernelspec | None) -> Kernel:
+        kernel = await self._backend.start(kind)
+        if kernel.scripted and kernel.pid is not None:
+            # A first execution touches much of the process's memory for the first time.
+            await Execution(kernel, CodeRequest(""), Log(0, 0)).follow(_PATIENCE, _PATIENCE)
+            kernel.on_message = lambda message: None
+        return kernel
 
     def _receive(self, kind: Kernelspec | None, task: asyncio.Task[Kernel]) -> bool:
         if task.cancelled() or task.exception() is not None:
