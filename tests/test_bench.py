@@ -36,7 +36,7 @@ def _told(rows: list[str], file: Path, code: int, out: str) -> list[Any]:
 
 @pytest.mark.slow
 def test_it_prints_a_table_and_writes_its_samples(tmp_path: Path) -> None:
-    names, file = ["warm", "start"], tmp_path / "samples.json"
+    names, file = ["warm", "pool", "close", "start"], tmp_path / "samples.json"
     done = subprocess.run(
         [sys.executable, "-m", "tests.bench", *_options(names, file)],
         cwd=ROOT,
