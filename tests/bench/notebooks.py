@@ -26,13 +26,14 @@ _PRINTS = "print(('x' * 99 + '\\n') * 10_000)"
 
 def make_notebooks(path: Path) -> None:
     """Put the notebooks into the projects directory."""
-    _write(path / _CELLS, [f"x = {number}" for number in range(200)])
-    _write(path / _WHOLE, [f"print({number})" for number in range(20)])
-    _write(path / _LARGE, [_PRINTS] * 50)
-    _write(path / _EMPTY, [])
+    write(path / _CELLS, [f"x = {number}" for number in range(200)])
+    write(path / _WHOLE, [f"print({number})" for number in range(20)])
+    write(path / _LARGE, [_PRINTS] * 50)
+    write(path / _EMPTY, [])
 
 
-def _write(path: Path, sources: list[str]) -> None:
+def write(path: Path, sources: list[str]) -> None:
+    """Write a notebook with one code cell for each of the sources."""
     cells = [
         {
             "cell_type": "code",
@@ -152,7 +153,7 @@ async def large(projects: Path) -> AsyncIterator[Pair]:
             seconds = server.call(
                 "run_notebook", "50 of 50", file_name=_LARGE, session="nb", timeout=300
             )
-            _write(projects / _LARGE, [_PRINTS] * 50)
+            write(projects / _LARGE, [_PRINTS] * 50)
             return seconds
 
         async def other() -> float:

@@ -47,21 +47,33 @@ class Server:
     Calls block; each of them raises `RuntimeError` when the answer is an error.
     """
 
-    def __init__(self, name: str, projects: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        projects: Path,
+        command: Sequence[str] | None = None,
+        folder: Path = ROOT,
+        **settings: str,
+    ) -> None:
+        """`name` is one of `COMMANDS`, unless there is a `command`; `folder` is where it runs."""
         self.name = name
-        self._environment = environment(projects)
+        self._command = COMMANDS[name] if command is None else command
+        self._folder = folder
+        self._environment = {**environment(projects), **settings}
         self._number = 0
-        self._buffer = b""
+        self._buffer = bytearray()
+        #: Bytes of the last answer.
+        self.received = 0
 
     def __enter__(self) -> Server:
         self._words = tempfile.TemporaryFile()
         self.started = time.perf_counter()
         self._process = subprocess.Popen(
-            COMMANDS[self.name],
+            self._command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._words,
-            cwd=ROOT,
+            cwd=self._folder,
             env=self._environment,
             bufsize=0,
         )
@@ -103,21 +115,30 @@ class Server:
     def call(self, tool: str, expect: str = "", **arguments: object) -> float:
         """Call a tool. Returns the seconds it took; its text must contain `expect`."""
         begun = time.perf_counter()
-        result = self._request("tools/call", name=tool, arguments=arguments)
+        result = self.ask(tool, arguments)
         seconds = time.perf_counter() - begun
         text = "".join(block.get("text", "") for block in result["content"])
         if result.get("isError") or expect not in text:
             raise RuntimeError(f"{self.name}: {tool} answered: {text}")
         return seconds
 
+    def ask(self, tool: str, arguments: Mapping[str, object]) -> Any:
+        """Call a tool. Returns its result as it came, which may be an error of the tool's."""
+        return self._request("tools/call", name=tool, arguments=arguments)
+
     def _request(self, method: str, **parameters: object) -> Any:
         self._number += 1
         self._send({"id": self._number, "method": method, "params": parameters})
         while True:
-            answer = json.loads(self._line())
+            line = self._line()
+            if not line.startswith(b"{"):
+                # Some servers print there what is no message.
+                continue
+            answer = json.loads(line)
             if answer.get("id") == self._number and "method" not in answer:
                 if "error" in answer:
                     raise RuntimeError(f"{self.name}: {method} answered: {answer['error']}")
+                self.received = len(line)
                 return answer["result"]
 
     def _send(self, message: Mapping[str, object]) -> None:
@@ -127,7 +148,9 @@ class Server:
     def _line(self) -> bytes:
         assert self._process.stdout is not None
         file = self._process.stdout.fileno()
-        while b"\n" not in self._buffer:
+        searched = 0
+        while (end := self._buffer.find(b"\n", searched)) < 0:
+            searched = len(self._buffer)
             ready, _, _ = select.select([file], [], [], _TIMEOUT)
             data = os.read(file, 1 << 16) if ready else b""
             if not data:
@@ -135,5 +158,6 @@ class Server:
                 words = self._words.read()[-2000:].decode("utf-8", "replace")
                 raise RuntimeError(f"{self.name}: no answer. Its last words: {words}")
             self._buffer += data
-        line, _, self._buffer = self._buffer.partition(b"\n")
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
         return line

@@ -1,0 +1,102 @@
+"""A Jupyter server for the peers that need one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tests.bench.peers_server import own_folders
+from tests.bench.stdio import environment
+
+_TIMEOUT = 60.0
+
+
+class JupyterServer:
+    """A Jupyter server with its default settings. Entering starts it and waits until it answers."""
+
+    def __init__(self, python: Path, folder: Path) -> None:
+        self._python, self._folder = python, folder
+        self.token = secrets.token_hex(16)
+
+    def __enter__(self) -> JupyterServer:
+        with socket.create_server(("127.0.0.1", 0)) as sock:
+            port = sock.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        options = {
+            "ServerApp.port": port,
+            "ServerApp.root_dir": self._folder,
+            "ServerApp.open_browser": False,
+            "ServerApp.allow_root": True,
+            "IdentityProvider.token": self.token,
+        }
+        words = [f"--{name}={value}" for name, value in options.items()]
+        self._words = tempfile.TemporaryFile()
+        self._process = subprocess.Popen(
+            [str(self._python), "-m", "jupyter_server", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=self._words,
+            stderr=subprocess.STDOUT,
+            cwd=self._folder,
+            env={**environment(self._folder), **own_folders(self._folder)},
+        )
+        try:
+            self._wait()
+        except RuntimeError:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._process.poll() is None:
+            # Where it does not answer, what is left ends with it.
+            with contextlib.suppress(OSError):
+                self.end_kernels()
+        self._process.terminate()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._words.close()
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
+    def end_kernels(self) -> None:
+        """End all of its kernels."""
+        for kernel in self._ask("GET", "/api/kernels"):
+            self._ask("DELETE", f"/api/kernels/{kernel['id']}")
+
+    def _ask(self, method: str, path: str) -> Any:
+        head = {"Authorization": f"token {self.token}"}
+        request = urllib.request.Request(self.url + path, method=method, headers=head)
+        with urllib.request.urlopen(request, timeout=20) as response:
+            return json.loads(response.read() or b"null")
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + _TIMEOUT
+        while self._process.poll() is None and time.monotonic() < deadline:
+            try:
+                self._ask("GET", "/api/status")
+                return
+            except OSError:
+                time.sleep(0.1)
+        self._words.seek(0)
+        words = self._words.read()[-2000:].decode("utf-8", "replace")
+        raise RuntimeError(f"The Jupyter server does not start. Its last words: {words}")
