@@ -91,7 +91,7 @@ def test_what_does_not_install_start_or_answer_rightly_is_a_row_with_the_reason(
     reasons = {name: row["start"] for name, row in table.items()}
     assert reasons == {
         "missing": "not installable, exit code 1",
-        "broken": "It has no luck today",
+        "broken": "no answer: It has no luck today",
         "liar": "wrong answer: a lie",
     }
     assert list(temporary.iterdir()) == []

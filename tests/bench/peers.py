@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.bench import peers_envs
 from tests.bench.peers_adapters import PEERS, Peer
-from tests.bench.peers_measure import MEASURES, MEMORY, Outcome, Run
+from tests.bench.peers_measure import FEW, MEASURES, MEMORY, WARM_RUNS, Outcome, Run
 
 Row = tuple[str, ...]
 _HEAD: Row = ("server", *MEASURES, "versions")
@@ -32,7 +32,7 @@ def _cells(outcome: Outcome) -> Row:
         else:
             samples = outcome.samples.get(measure)
             parts = [_ms(statistics.median(samples))] if samples else []
-            parts += filter(None, [outcome.words.get(measure)])
+            parts += filter(None, [outcome.told(measure)])
         cells.append(", ".join(parts) or "–")
     return tuple(cells)
 
@@ -66,8 +66,17 @@ def _notes(peers: Sequence[type[Peer]], outcomes: dict[str, Outcome]) -> list[st
 
 
 def _machine(repeat: int) -> str:
-    here = f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}"
-    return f"{datetime.date.today()}, {here} {platform.machine()}, medians of {repeat} rounds"
+    parts = [
+        str(datetime.date.today()),
+        f"{os.cpu_count()} cores",
+        f"Python {platform.python_version()}",
+        f"{platform.system()} {platform.machine()}",
+    ]
+    if hasattr(os, "getloadavg"):
+        parts.append(f"load before {os.getloadavg()[0]:.1f}")
+    few = min(repeat, FEW)
+    counts = f"{repeat} samples ({WARM_RUNS * repeat} of warm runs, {few} of what follows them)"
+    return f"{', '.join(parts)}; medians of {counts}"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -85,6 +94,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     repeat = max(1, options.repeat)
     chosen = [peer for peer in PEERS if peer.name in options.only]
+    machine = _machine(repeat)
     outcomes: dict[str, Outcome] = {}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(_temporary()))
@@ -104,7 +114,7 @@ def main(argv: list[str] | None = None) -> int:
         (kind.name, *_cells(outcomes[kind.name]), peers_envs.versions(kind.home)) for kind in chosen
     ]
     table = _markdown if options.markdown else _plain
-    print("\n".join([_machine(repeat), "", table([_HEAD, *rows]), "", *_notes(chosen, outcomes)]))
+    print("\n".join([machine, "", table([_HEAD, *rows]), "", *_notes(chosen, outcomes)]))
     return 1 if any(outcome.trouble for outcome in outcomes.values()) else 0
 
 

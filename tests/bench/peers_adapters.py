@@ -6,13 +6,13 @@ import base64
 import json
 import os
 import re
-import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tests.bench.peers_jupyter import JupyterServer
+from tests.bench.peers_server import free_port
 from tests.bench.stdio import COMMANDS, ROOT
 
 #: A tool and its arguments.
@@ -160,10 +160,7 @@ class IPythonMcp(Peer):
     def opening(self) -> Sequence[Call]:
         file = self.folder / "connection.json"
         names = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
-        sockets = [socket.create_server(("127.0.0.1", 0)) for _ in names]
-        ports = {name: sock.getsockname()[1] for name, sock in zip(names, sockets, strict=True)}
-        for sock in sockets:
-            sock.close()
+        ports = {name: free_port() for name in names}
         more = {"ip": "127.0.0.1", "transport": "tcp", "signature_scheme": "hmac-sha256"}
         file.write_text(json.dumps({**ports, **more, "key": "key of a benchmark"}))
         return [("start_kernel", {"connection_file": str(file)})]
@@ -191,7 +188,10 @@ class Ipybox(Peer):
     name = home = "ipybox"
     note = (
         "mcp pinned as above; without its sandbox; its kernel is started with the server; "
-        "figures come as paths of files; at most 5,000 characters unless a call asks for more"
+        "figures come as paths of files; at most 5,000 characters unless a call asks for more; "
+        "it does not wait for output that comes after the kernel's reply, which at times leaves "
+        "an answer empty, and of 10 MB at once its Jupyter server, with its defaults, lets "
+        "nothing through"
     )
 
     def command(self) -> Sequence[str]:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
-import socket
 import subprocess
 import tempfile
 import time
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tests.bench.peers_server import own_folders
+from tests.bench.peers_server import free_port, own_folders
 from tests.bench.stdio import environment
 
 _TIMEOUT = 60.0
+_SILENT = (OSError, HTTPException)
 
 
 class JupyterServer:
@@ -28,11 +29,11 @@ class JupyterServer:
         self.token = secrets.token_hex(16)
 
     def __enter__(self) -> JupyterServer:
-        with socket.create_server(("127.0.0.1", 0)) as sock:
-            port = sock.getsockname()[1]
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         options = {
             "ServerApp.port": port,
+            "ServerApp.port_retries": 0,
             "ServerApp.root_dir": self._folder,
             "ServerApp.open_browser": False,
             "ServerApp.allow_root": True,
@@ -62,9 +63,7 @@ class JupyterServer:
         trace: TracebackType | None,
     ) -> None:
         if self._process.poll() is None:
-            # Where it does not answer, what is left ends with it.
-            with contextlib.suppress(OSError):
-                self.end_kernels()
+            self.end_kernels()
         self._process.terminate()
         try:
             self._process.wait(10)
@@ -79,9 +78,10 @@ class JupyterServer:
         return self._process.pid
 
     def end_kernels(self) -> None:
-        """End all of its kernels."""
-        for kernel in self._ask("GET", "/api/kernels"):
-            self._ask("DELETE", f"/api/kernels/{kernel['id']}")
+        """End all of its kernels. Where it does not answer, they end with it."""
+        with contextlib.suppress(*_SILENT):
+            for kernel in self._ask("GET", "/api/kernels"):
+                self._ask("DELETE", f"/api/kernels/{kernel['id']}")
 
     def _ask(self, method: str, path: str) -> Any:
         head = {"Authorization": f"token {self.token}"}
@@ -95,7 +95,7 @@ class JupyterServer:
             try:
                 self._ask("GET", "/api/status")
                 return
-            except OSError:
+            except _SILENT:
                 time.sleep(0.1)
         self._words.seek(0)
         words = self._words.read()[-2000:].decode("utf-8", "replace")

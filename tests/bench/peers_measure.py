@@ -7,12 +7,11 @@ import gc
 import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
-
-import psutil
 
 from tests.bench import memory, notebooks
 from tests.bench.peers_adapters import Call, Peer
@@ -35,30 +34,54 @@ _TEXT = f"print('\\n'.join(f'{{n:0{_WIDTH}d}}' for n in range({_LINES})))"
 _LINE = re.compile(rf"(?<!\d)\d{{{_WIDTH}}}(?!\d)")
 _NOTEBOOK, _CELLS = "cells.ipynb", 200
 _PNG = b"\x89PNG\r\n\x1a\n"
+#: Seconds, and what there is to say of the answer; None where a peer does not do it.
+_Sample = tuple[float, str]
+_Once = Callable[["Session"], _Sample | None]
 _Any = TypeVar("_Any")
 #: At most so many samples of what takes seconds.
-_FEW = 5
+FEW = 5
 _WARM_UP = 10
+#: Warm runs in one round.
+WARM_RUNS = 2
 
 
 @dataclass
 class Outcome:
-    """What was measured of one peer: seconds by measure, and what a cell says besides."""
+    """What was measured of one peer: seconds by measure, and what each answer was like."""
 
     samples: dict[str, list[float]] = field(default_factory=dict)
-    words: dict[str, str] = field(default_factory=dict)
+    words: dict[str, list[str]] = field(default_factory=dict)
     #: Megabytes.
     memory: float | None = None
     #: Why there is nothing, or nothing more.
     trouble: str = ""
 
-    def add(self, measure: str, seconds: float) -> None:
-        """Keep a sample."""
-        self.samples.setdefault(measure, []).append(seconds)
+    def add(self, measure: str, seconds: float | None, words: str = "") -> None:
+        """Keep a sample; without seconds if the answer was wrong."""
+        if seconds is not None:
+            self.samples.setdefault(measure, []).append(seconds)
+        self.words.setdefault(measure, []).append(words)
+
+    def forget(self, measure: str) -> None:
+        """Begin anew with a measure."""
+        self.samples.pop(measure, None)
+        self.words.pop(measure, None)
+
+    def told(self, measure: str) -> str:
+        """What its answers were like, with how many were so where they differ."""
+        words = self.words.get(measure, [])
+        counts = Counter(words)
+        if len(counts) == 1:
+            return words[0]
+        parts = [f"{said} ({count} of {len(words)})" for said, count in counts.items() if said]
+        return "; ".join(parts)
 
 
 class Wrong(Exception):
-    """An answer is not what the code has to give; the message says it in a few words."""
+    """An answer is not what the code has to give; the message says it in a few words.
+
+    That is counted, and the peer goes on. Any other exception ends it.
+    """
 
 
 class Session:
@@ -92,50 +115,47 @@ class Session:
             result = self._server.ask(tool, arguments)
             seconds += time.perf_counter() - begun
             if result.get("isError"):
-                raise Wrong(f"{tool} failed: {self._text(result)}")
+                text = "".join(block.get("text", "") for block in result["content"])
+                raise RuntimeError(f"{tool} failed: {text}")
         return seconds, result
 
-    def open(self) -> float:
-        """What comes before the first run."""
-        return self.calls(self.peer.opening())[0]
-
-    def small(self) -> float:
+    def small(self) -> _Sample:
         """A run of one line."""
         seconds, result = self.calls([self.peer.run(_SMALL)])
         self._expect(_SMALL_SAYS, result)
-        return seconds
+        return seconds, ""
 
-    def figure(self) -> float | None:
-        """A run that draws; None if no image comes back."""
+    def first(self) -> _Sample:
+        """A run of one line, and what has to come before it."""
+        seconds, _ = self.calls(self.peer.opening())
+        return seconds + self.small()[0], ""
+
+    def figure(self) -> _Sample:
+        """A run that draws."""
         seconds, result = self.calls([self.peer.run(_FIGURE)])
         files = self.peer.files(result)
         images = self.peer.images(result) + [file.read_bytes() for file in files]
         if not all(image.startswith(_PNG) for image in images):
             raise Wrong("not a PNG")
-        self.outcome.words[FIGURE] = "" if self.peer.images(result) else "a file"
-        if images:
-            return seconds
-        self.outcome.words[FIGURE] = "no image"
-        return None
+        if not images:
+            raise Wrong("no image")
+        return seconds, "a file" if files else ""
 
-    def text(self) -> float:
+    def text(self) -> _Sample:
         """A run that prints 10 MB, and how much of that came back."""
         seconds, result = self.calls([self.peer.run(_TEXT)])
         received = self._server.received / 1e6
-        whole = set(map(int, _LINE.findall(self._text(result))))
-        if whole == set(range(_LINES)):
-            words = f"all, in {received:.1f} MB"
-        else:
-            end = self.peer.rest(result, lambda call: self._text(self.calls([call])[1]))
-            rest = (
-                "the rest by a further call" if f"{_LINES - 1:0{_WIDTH}d}" in end else "rest lost"
-            )
-            share = f"{len(whole) * (_WIDTH + 1):,} characters" if whole else "nothing"
-            words = f"{share}, {rest}" if whole else "nothing of it"
-        self.outcome.words[TEXT] = words
-        return seconds
+        lines = set(map(int, _LINE.findall(self._text(result))))
+        if not lines:
+            raise Wrong("nothing of it")
+        if lines == set(range(_LINES)):
+            return seconds, f"all, in {received:.1f} MB"
+        end = self.peer.rest(result, lambda call: self._text(self.calls([call])[1]))
+        got = f"{_LINES - 1:0{_WIDTH}d}" in end
+        share = f"{len(lines) * (_WIDTH + 1):,} characters"
+        return seconds, f"{share}, the rest {'by a further call' if got else 'lost'}"
 
-    def notebook(self) -> float | None:
+    def notebook(self) -> _Sample | None:
         """A notebook of small cells; None if the peer runs none."""
         calls = self.peer.notebook(_NOTEBOOK, _CELLS)
         if calls is None:
@@ -143,7 +163,7 @@ class Session:
         self.calls(calls[0])
         seconds, result = self.calls(calls[1])
         self._expect(_SMALL_SAYS, result)
-        return seconds
+        return seconds, ""
 
     def settle(self) -> None:
         """Wait until it has nothing more to do."""
@@ -156,7 +176,7 @@ class Session:
     def _expect(self, words: str, result: Any) -> None:
         text = self._text(result)
         if words not in text:
-            raise Wrong(f"wrong answer: {text or 'nothing'}")
+            raise Wrong(_few_words("wrong answer", text or "nothing"))
 
     def _text(self, result: Any) -> str:
         return self.peer.text(result)
@@ -193,10 +213,11 @@ class Run:
                 with self._noting(peer):
                     session = Session(peer, outcome)
                     with session.running() as start:
-                        first = session.open() + session.small()
-                    if number:
                         outcome.add(START, start)
-                        outcome.add(FIRST, first)
+                        self._sample(session, FIRST, Session.first)
+                    if not number:
+                        outcome.forget(START)
+                        outcome.forget(FIRST)
 
     def _sessions(self, stack: ExitStack) -> None:
         """All other work, in servers that all run at the same time."""
@@ -205,51 +226,43 @@ class Run:
             with self._noting(peer):
                 session = Session(peer, self.outcomes[peer.name])
                 stack.enter_context(session.running())
-                session.open()
-                for _ in range(_WARM_UP):
-                    session.small()
+                for number in range(_WARM_UP):
+                    self._sample(session, WARM, Session.small if number else Session.first)
+                session.outcome.forget(WARM)
                 sessions.append(session)
         for session in sessions:
             session.settle()
         for session in sessions:
             session.outcome.memory = session.occupied()
-        few = min(self._repeat, _FEW)
-        self._rounds(sessions, WARM, Session.small, 2 * self._repeat)
+        few = min(self._repeat, FEW)
+        self._rounds(sessions, WARM, Session.small, WARM_RUNS * self._repeat)
         # Once before: whatever the figure imports is imported then, where something stays.
-        drawing = self._rounds(sessions, FIGURE, Session.figure, 1)
-        for session in drawing:
-            session.outcome.samples.pop(FIGURE, None)
-        self._rounds(drawing, FIGURE, Session.figure, few)
+        self._rounds(sessions, FIGURE, Session.figure, 1)
+        for session in sessions:
+            session.outcome.forget(FIGURE)
+        self._rounds(sessions, FIGURE, Session.figure, few)
         self._rounds(sessions, TEXT, Session.text, few)
         self._rounds(sessions, NOTEBOOK, Session.notebook, few)
 
-    def _rounds(
-        self,
-        sessions: Sequence[Session],
-        measure: str,
-        once: Callable[[Session], float | None],
-        rounds: int,
-    ) -> list[Session]:
-        """Returns the sessions that have given samples to the end."""
+    def _rounds(self, sessions: Sequence[Session], measure: str, once: _Once, rounds: int) -> None:
         print(f"{measure} ...", file=sys.stderr)
         gc.collect()
-        left = list(sessions)
         for number in range(rounds):
-            for session in self._in_turn(left):
+            for session in self._in_turn(sessions):
                 most = session.peer.notebook_samples if measure == NOTEBOOK else 0
-                if most and number >= most:
+                if session.peer not in self._peers or (most and number >= most):
                     continue
-                try:
-                    seconds = once(session)
-                except (OSError, RuntimeError, ValueError, Wrong) as error:
-                    session.outcome.samples.pop(measure, None)
-                    session.outcome.words[measure] = _few_words(error)
-                    seconds = None
-                if seconds is None:
-                    left.remove(session)
-                else:
-                    session.outcome.add(measure, seconds)
-        return left
+                with self._noting(session.peer):
+                    self._sample(session, measure, once)
+
+    def _sample(self, session: Session, measure: str, once: _Once) -> None:
+        try:
+            sample = once(session)
+        except Wrong as error:
+            sample = None
+            session.outcome.add(measure, None, str(error))
+        if sample is not None:
+            session.outcome.add(measure, *sample)
 
     def _in_turn(self, things: Sequence[_Any]) -> list[_Any]:
         """A copy, each time in the other direction, so that none always comes first."""
@@ -261,15 +274,20 @@ class Run:
         """Go on without a peer that fails here."""
         try:
             yield
-        except (OSError, RuntimeError, ValueError, Wrong, psutil.Error) as error:
+        except Exception as error:
+            # Whatever another server does wrong, it is its row that says so.
             print(f"{peer.name}: {error}", file=sys.stderr)
-            self.outcomes[peer.name].trouble = _few_words(error)
+            self.outcomes[peer.name].trouble = _reason(error)
             self._peers.remove(peer)
 
 
-def _few_words(error: Exception) -> str:
-    """The last line of a message, without paths and short enough for a cell."""
-    message = str(error).rpartition("Its last words: ")[2].strip()
-    lines = message.splitlines() or ["no answer" if "no answer" in str(error) else repr(error)]
-    words = re.sub(r"\S*[/\\]\S+", "…", lines[-1])
+def _reason(error: Exception) -> str:
+    before, _, words = str(error).rpartition("Its last words: ")
+    return _few_words("no answer" if before else type(error).__name__, words)
+
+
+def _few_words(what: str, text: str) -> str:
+    """Add the last line of a text, without paths and short enough for a cell."""
+    lines = text.strip().splitlines()
+    words = ": ".join([what, *(re.sub(r"\S*[/\\]\S+", "…", line) for line in lines[-1:])])
     return words if len(words) <= 80 else words[:79] + "…"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import random
+import socket
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +15,7 @@ import psutil
 from tests.bench.stdio import Server
 
 #: Seconds after its input has ended, and after it was told to end.
-_PATIENCE = 5.0
+_PATIENCE = 3.0
 
 
 def own_folders(folder: Path) -> dict[str, str]:
@@ -31,6 +33,15 @@ def own_folders(folder: Path) -> dict[str, str]:
         path.mkdir(parents=True, exist_ok=True)
     # A short path, because there may be sockets in it.
     return {"TMPDIR": str(folder.parent), **{name: str(path) for name, path in paths.items()}}
+
+
+def free_port() -> int:
+    """A port that nobody has, outside of the range from which systems give them away: there
+    somebody else might get it before it is used."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 class PeerServer(Server):
