@@ -58,7 +58,9 @@ def _markdown(rows: Sequence[Row]) -> str:
 def _notes(peers: Sequence[type[Peer]], outcomes: dict[str, Outcome]) -> list[str]:
     notes = []
     for peer in peers:
-        trouble = outcomes[peer.name].trouble
+        outcome = outcomes[peer.name]
+        # Where there is nothing else, the row says it.
+        trouble = outcome.trouble if outcome.samples else ""
         parts = [peer.note, f"it stopped: {trouble}" if trouble else ""]
         if any(parts):
             notes.append(f"- {peer.name}: {'; '.join(filter(None, parts))}.")

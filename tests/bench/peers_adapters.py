@@ -20,6 +20,8 @@ Call = tuple[str, Mapping[str, object]]
 #: Makes a call and returns the text of its result.
 Ask = Callable[[Call], str]
 
+_PINNED = "mcp is pinned, because with mcp 2 it does not start"
+
 
 class Peer:
     """One server, in the shape that most have. Starts nothing but what stands beside it."""
@@ -128,8 +130,8 @@ class Ours(Floor):
 class Inline(Peer):
     name, home = "interpreter-inline", "mcp-python-interpreter"
     note = (
-        "mcp-python-interpreter; with mcp 2 it does not start, so mcp is pinned; code runs by "
-        "`exec` in the server's own process, which it can block or end; text only"
+        f"mcp-python-interpreter; {_PINNED}; code runs by `exec` in the server's own process, "
+        "which it can block or end; text only"
     )
     mode = "inline"
 
@@ -149,7 +151,7 @@ class Subprocess(Inline):
 class IPythonMcp(Peer):
     name = home = "ipython-mcp"
     note = (
-        "mcp pinned as above, and ipykernel, which it needs, added; `start_kernel` sleeps 2 s, "
+        f"{_PINNED}; ipykernel, which it needs, is added; `start_kernel` sleeps 2 s, "
         "and the kernel outlives the server; text only"
     )
 
@@ -171,7 +173,7 @@ class IPythonMcp(Peer):
 
 class JupyterKernelMcp(Peer):
     name = home = "jupyter-kernel-mcp"
-    note = "mcp pinned as above; prints to the standard output of the protocol; text only"
+    note = f"{_PINNED}; prints to the standard output of the protocol; text only"
 
     def opening(self) -> Sequence[Call]:
         return [("start_kernel", {"env_path": str(self.python), "kernel_id": "bench"})]
@@ -187,7 +189,7 @@ class JupyterKernelMcp(Peer):
 class Ipybox(Peer):
     name = home = "ipybox"
     note = (
-        "mcp pinned as above; without its sandbox; its kernel is started with the server; "
+        f"{_PINNED}; without its sandbox; its kernel is started with the server; "
         "figures come as paths of files; at most 5,000 characters unless a call asks for more; "
         "it does not wait for output that comes after the kernel's reply, which at times leaves "
         "an answer empty, and of 10 MB at once its Jupyter server, with its defaults, lets "
