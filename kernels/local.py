@@ -42,7 +42,9 @@ class LocalBackend:
         self.spec = spec
         self.directory = Path(make_run_directory())
         self._processes = processes.start_processes(str(self.directory))
+        #: What was launched early: processes of their own, and a fork of the template's.
         self._early: list[Launched] = []
+        self._early_fork: Launched | None = None
         self._template: Template | None = None
         self._barren = 0
         self._kernels: set[ProcessKernel] = set()
@@ -50,8 +52,12 @@ class LocalBackend:
 
     def launch_early(self) -> None:
         """Start a process now that the first `start` will need."""
-        if self._current_template() is None:
+        template = self._current_template()
+        if template is None:
             self._early.append(self._launch())
+        elif not self.spec.preload:
+            # It forks as soon as it can.
+            self._early_fork = self._launch(template=template)
 
     async def start(self, spec: Kernelspec | None = None) -> ProcessKernel:
         """See `Backend`. An ipykernel, in whatever Python, has our guest; any other kernel is a
@@ -75,8 +81,9 @@ class LocalBackend:
         if not template.is_up and (self.spec.preload or not await template.up()):
             return None
         self._refuse_when_closed()
+        launched, self._early_fork = self._early_fork, None
         try:
-            return await self._connect(self._launch(template=template), _FORK_TIMEOUT)
+            return await self._connect(launched or self._launch(template=template), _FORK_TIMEOUT)
         except KernelStartError:
             # Whatever the reason, the next ones are forked from another. This one is started
             # anew, in a directory of its own, whatever became of the fork.
@@ -112,8 +119,9 @@ class LocalBackend:
         self._closed = True
         for kernel in list(self._kernels):
             kernel.disconnect()
-        for launched in self._early:
-            launched.release()
+        for launched in (*self._early, self._early_fork):
+            if launched is not None:
+                launched.release()
         await self._processes.close()
 
     def _kind(self, launched: Launched) -> type[ProcessKernel]:

@@ -113,8 +113,8 @@ class Pool:
             elif self._wanting.is_set():
                 self._wanting.clear()
                 await self._backend.settle()
-                if not first:
-                    await self._quiet()
+                # At the start, too: the server's first answer goes first.
+                await self._quiet()
                 await self._fill()
                 first = False
             self.is_full = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -81,8 +82,10 @@ class Template:
         """Fork a kernel. Its command and environment must be those of this process's spec."""
         request = {"connection_file": argv[-1], "cwd": cwd, "facts": env["RMI_KERNEL"]}
         process = self._warden.fork(self._process, ident, request, fds)
-        # If it is silent, it is killed, and the fork has failed then.
-        asyncio.get_running_loop().call_later(_SILENCE, self._check, process)
+        # If it is silent, it is killed, and the fork has failed then. Where there is no loop yet,
+        # `up` sees to it.
+        with contextlib.suppress(RuntimeError):
+            asyncio.get_running_loop().call_later(_SILENCE, self._check, process)
         return process
 
     def _check(self, process: processes.Process) -> None:

@@ -231,6 +231,7 @@ class TestKernels:
     ) -> None:
         backend.failures = ["Not yet."]
         fakes.prepare()
+        await until(lambda: not backend.failures)
         await submit(fakes).result()
         assert [kind for kind, _ in notes.started] == ["cold"]
 
