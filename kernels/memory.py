@@ -4,31 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Iterable
 
 
-def resident(pid: int | None) -> int | None:
-    """Bytes of resident memory of a process and all that it has started; None where there is no
-    such process. Looks at every process of the machine: call it in a thread."""
-    if pid is None:
-        return None
+def of_families(pids: Iterable[int | None]) -> dict[int, int]:
+    """Bytes of resident memory of each process and all that it has started; those that are no more
+    are left out. Looks once at every process of the machine: call it in a thread."""
     # The server's start does not wait for it.
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        total: int = process.memory_info().rss
-        for child in process.children(recursive=True):
-            # One may have ended meanwhile.
-            with contextlib.suppress(psutil.Error):
-                total += child.memory_info().rss
-        return total
-    except psutil.Error:
-        return None
-
-
-def of_families(pids: Collection[int]) -> dict[int, int]:
-    """As `resident`, for many processes in one look. Those that are no more are left out."""
     import psutil
 
     children: dict[int, list[psutil.Process]] = defaultdict(list)
@@ -39,8 +21,11 @@ def of_families(pids: Collection[int]) -> dict[int, int]:
             there[process.pid] = process
     found: dict[int, int] = {}
     for pid in pids:
-        family = [there[pid]] if pid in there else []
+        if pid is None or pid not in there:
+            continue
+        family = [there[pid]]
         for process in family:
+            # One may have ended meanwhile.
             with contextlib.suppress(psutil.Error):
                 found[pid] = found.get(pid, 0) + process.memory_info().rss
             family += children[process.pid]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from kernels.errors import KernelError
-from kernels.memory import resident
+from kernels.memory import of_families
 from kernels.registry import Registry
 from kernels.session import Session
 from kernels.transcript import clean
@@ -33,7 +33,8 @@ class SessionTools:
         if not sessions:
             return f"There is no session yet. The first run makes one.{self._page()}"
         pids = [session.pid for session in sessions]
-        memory = await asyncio.to_thread(lambda: [resident(pid) for pid in pids])
+        found = await asyncio.to_thread(of_families, pids)
+        memory = [found.get(pid) if pid is not None else None for pid in pids]
         return "\n".join(map(self._describe, sessions, memory)) + self._page()
 
     def _page(self) -> str:

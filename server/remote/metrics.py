@@ -22,7 +22,7 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from kernels.memory import own, resident
+from kernels.memory import of_families, own
 from kernels.registry import Registry
 from kernels.result import Status
 from kernels.session import SessionState
@@ -177,4 +177,4 @@ def _outcome(result: Any) -> str:
 
 def _measured(pids: Iterable[int | None]) -> tuple[int, int]:
     """Bytes of memory of the kernels, and of this process."""
-    return sum(resident(pid) or 0 for pid in pids), own()
+    return sum(of_families(pids).values()), own()

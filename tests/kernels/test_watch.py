@@ -16,7 +16,7 @@ from kernels.kernelspecs import Kernelspec
 from kernels.launching import LocalSpec, kernel_environment, server_python
 from kernels.limits import Limits
 from kernels.local import LocalBackend
-from kernels.memory import own, resident
+from kernels.memory import of_families, own
 from kernels.registry import Registry
 from kernels.result import Status
 from kernels.run import Run
@@ -262,6 +262,11 @@ class TestKernels:
         assert [session.name for session in fakes.everyones()] == ["a", "b"]
         backend.kernels[0].exited.set()
         assert fakes.pids() == [None]
+
+
+def resident(pid: int | None) -> int | None:
+    """The memory of one process and all that it has started."""
+    return of_families([pid]).get(pid or 0)
 
 
 class TestReal:
