@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import defaultdict
 from collections.abc import Iterable
+from pathlib import Path
 
 
 def of_families(pids: Iterable[int | None]) -> dict[int, int]:
@@ -37,3 +38,42 @@ def own() -> int:
     import psutil
 
     return int(psutil.Process().memory_info().rss)
+
+
+def left() -> tuple[int, int]:
+    """Bytes that this process may still take, and of how many: what the machine has, or what is
+    left of the limit of a control group."""
+    import psutil
+
+    machine = psutil.virtual_memory()
+    groups: list[tuple[int, int]] = []
+    with contextlib.suppress(OSError):
+        groups = _of_groups(Path("/proc/self/cgroup").read_text(), Path("/sys/fs/cgroup"))
+    return min((machine.available, machine.total), *groups)
+
+
+def _of_groups(membership: str, root: Path) -> list[tuple[int, int]]:
+    """The same for the control groups of a process, of version 1 and 2, that have a limit."""
+    found = []
+    for line in membership.splitlines():
+        _, controller, path = line.split(":", 2)
+        if controller not in ("", "memory"):
+            continue
+        limit_file, used_file, cache = (
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+            if controller
+            else ("memory.max", "memory.current", "inactive_file")
+        )
+        top = root / controller
+        group = top / path.lstrip("/")
+        # In a container the path can be the host's, and there is nothing but the top.
+        for folder in (group, *group.parents):
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                limit = int((folder / limit_file).read_text())
+                facts = dict(map(str.split, (folder / "memory.stat").read_text().splitlines()))
+                # Files that nobody has open are given up before anything is refused.
+                used = int((folder / used_file).read_text()) - int(facts[cache])
+                found.append((max(0, limit - used), limit))
+            if folder == top:
+                break
+    return found

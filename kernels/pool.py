@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
+from kernels import memory
 from kernels.errors import KernelError
 from kernels.execution import CodeRequest, Execution
 from kernels.kernel import Backend, Kernel
@@ -182,8 +183,5 @@ def _is_fit(kernel: Kernel) -> bool:
 
 
 def _memory_is_short() -> bool:
-    # Nobody's start waits for it.
-    import psutil
-
-    memory = psutil.virtual_memory()
-    return bool(memory.available < max(_SPARED, _SPARED_PART * memory.total))
+    available, total = memory.left()
+    return available < max(_SPARED, _SPARED_PART * total)

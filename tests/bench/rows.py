@@ -244,6 +244,7 @@ ROWS = (
     Row("restart", "restart to first result", "stock", 0.1, 1, starts.restart),
     Row("at-once-8", "8 new sessions at once", "stock", 0.15, 1, starts.at_once(8)),
     Row("at-once-32", "32 new sessions at once", "stock", 0.12, 1, starts.at_once(32)),
+    Row("refill", "two long runs, pool refilled", "no pool", 1.05, 1, starts.refill, paired=True),
     Row("close", "a session's processes gone", "stock", 0.3, 2, starts.close),
     Row("start-forks", "start, with forks and pool", "cold", 1.05, 2, starts.server_start),
     Row("start", "start to initialize answered", "bare", 1.05, 2, _start),

@@ -30,6 +30,8 @@ Sides = tuple[Sample, ...]
 Measure = Callable[[Path], AbstractAsyncContextManager[Sides]]
 
 _CODE = CodeRequest("print(1)")
+#: Steps of a program that is still at it when a kernel is started all the same (see `Pool`).
+_LONG = 60_000_000
 _PRELOADED = ("numpy", "pandas", "matplotlib.pyplot")
 
 
@@ -214,6 +216,31 @@ async def close(projects: Path) -> AsyncIterator[Sides]:
             return time.perf_counter() - begun
 
         yield mine, stock
+
+
+@asynccontextmanager
+async def refill(projects: Path) -> AsyncIterator[Sides]:
+    """Two programs that compute for some seconds at once, just after the one ready kernel has been
+    taken; the same where none is to be ready."""
+    work = CodeRequest(f"total = 0\nfor number in range({_LONG}):\n    total += number % 7")
+
+    async def computed(engine: _Engine) -> float:
+        return max(await asyncio.gather(engine.run("a", work), engine.run("b", work)))
+
+    async with _engine(projects, pool=1) as ours, _engine(projects) as without:
+        for engine in (ours, without):
+            await asyncio.gather(engine.run("a"), engine.run("b"))
+
+        async def mine() -> float:
+            await ours.has_one_ready()
+            await ours.fresh()
+            return await computed(ours)
+
+        async def other() -> float:
+            await without.fresh()
+            return await computed(without)
+
+        yield mine, other
 
 
 @asynccontextmanager
