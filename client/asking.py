@@ -7,7 +7,8 @@ import select
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from typing import Any
 
 from client.progress import on_terminal
 
@@ -80,20 +81,20 @@ class _Unseen:
     """While what is typed is not shown, where the terminal can be told so."""
 
     def __enter__(self) -> None:
-        self._before: list[object] | None = None
-        try:
-            import termios
+        self._before: list[Any] | None = None
+        if sys.platform == "win32":
+            return
+        import termios
 
+        with suppress(OSError, termios.error):
             self._before = termios.tcgetattr(sys.stdin)
             changed = list(self._before)
-            changed[3] = int(str(changed[3])) & ~termios.ECHO
-            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, changed)  # type: ignore[arg-type]
-        except (ImportError, OSError):
-            pass
+            changed[3] &= ~termios.ECHO
+            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, changed)
 
     def __exit__(self, *_: object) -> None:
-        if self._before is not None:
+        if sys.platform != "win32" and self._before is not None:
             import termios
 
-            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, self._before)  # type: ignore[arg-type]
+            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, self._before)
             sys.stderr.write("\n")

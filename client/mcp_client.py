@@ -20,7 +20,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TextIO, TypeVar, cast
 from urllib.parse import urlsplit, urlunsplit
 
 if TYPE_CHECKING:
@@ -224,9 +224,8 @@ class RmiMcpClient:
             return kind(self._url, auth=self._auth())
         # A file, because sys.stderr may be none (a notebook has such); it also lets us say why
         # a server did not start.
-        self._stderr = stack.enter_context(
-            tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
-        )
+        file = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
+        self._stderr = stack.enter_context(cast(TextIO, file))
         return StdioTransport(
             self._command[0],
             self._command[1:],

@@ -124,6 +124,10 @@ def _history() -> Iterator[None]:
     except ImportError:
         yield
         return
+    if sys.platform == "win32":
+        # What goes by that name there has no history.
+        yield
+        return
     with suppress(OSError, RuntimeError):
         readline.read_history_file(Path.home() / _HISTORY)
     readline.set_history_length(1000)

@@ -7,6 +7,7 @@ import codecs
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -126,7 +127,7 @@ class ForeignKernel(ProcessKernel):
 
 def _send_to_group(pid: int, number: int) -> None:
     """As Jupyter does it: the kernel may be the child of a script that starts it."""
-    if os.getpgid(pid) == pid:
+    if sys.platform != "win32" and os.getpgid(pid) == pid:
         os.killpg(pid, number)
     else:
         os.kill(pid, number)

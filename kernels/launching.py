@@ -27,7 +27,9 @@ from kernels.template import Template
 
 LAUNCHER = Path(__file__).parent / "guest" / "launch.py"
 #: Asks faulthandler for a traceback. A late real-time signal, which programs do not use.
-TRACE_SIGNAL = signal.SIGRTMAX - 2 if sys.platform == "linux" else None
+TRACE_SIGNAL: int | None = None
+if sys.platform == "linux":
+    TRACE_SIGNAL = signal.SIGRTMAX - 2
 
 
 @dataclass(frozen=True)
@@ -168,8 +170,9 @@ def launch(
             env["RMI_KERNEL"] = json.dumps(facts)
         cwd = (kernelspec.directory if kernelspec is not None else "") or spec.cwd
         process = (template or starter).start(ident, argv, env, cwd, fds)
-    for fd in pipes or ():
-        os.set_blocking(fd, False)
+    if sys.platform != "win32":
+        for fd in pipes or ():
+            os.set_blocking(fd, False)
     return Launched(
         process, connection, directory, argv, kernelspec, scripted, pipes, lifeline, held
     )

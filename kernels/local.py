@@ -176,7 +176,9 @@ class LocalKernel(ProcessKernel):
             self.send("shell", "kernel_info_request", {})
 
     async def stack(self) -> str:
-        if TRACE_SIGNAL is None or self.pid is None or self.exited.is_set():
+        if sys.platform == "win32" or TRACE_SIGNAL is None:
+            return ""
+        if self.pid is None or self.exited.is_set():
             return ""
         before = self._launched.faults()
         with contextlib.suppress(OSError):

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
@@ -169,7 +170,7 @@ def _is_fit(kernel: Kernel) -> bool:
     """Whether it lives. If somebody has stopped it, it goes on."""
     if kernel.exited.is_set():
         return False
-    if kernel.pid is None or not os.path.exists("/proc/self/stat"):
+    if kernel.pid is None or sys.platform != "linux":
         return True
     # Its end may not have been told yet, or not even begun.
     try:

@@ -134,6 +134,8 @@ class Warden:
         self._processes.clear()
 
     def _send(self, request: Mapping[str, object], fds: Sequence[int] = ()) -> None:
+        if sys.platform == "win32":
+            raise NotImplementedError
         body = json.dumps({**request, "fds": len(fds)}).encode()
         data = len(body).to_bytes(4, "little") + body
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []

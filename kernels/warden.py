@@ -38,6 +38,8 @@ if __package__ in (None, ""):
 
 from kernels.family import belonging_to, descendants, send_signal
 
+assert sys.platform != "win32"
+
 _SUBREAPER, _DEATH_SIGNAL = 36, 1
 
 

@@ -17,6 +17,7 @@ import errno
 import os
 import secrets
 import stat
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
@@ -24,10 +25,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-try:
+if sys.platform == "win32":  # where no folder is open
+    fcntl: Any = None
+else:
     import fcntl
-except ImportError:  # Windows, where no folder is open
-    fcntl = None  # type: ignore[assignment]
 
 _CAN_OPEN_IN = os.open in os.supports_dir_fd
 _PLAIN = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -200,7 +201,7 @@ class Folder:
         """
         top = "." if self._fd is not None else str(self._path)
         steps: Iterable[tuple[str, list[str], list[str], int | None]]
-        if self._fd is not None:
+        if sys.platform != "win32" and self._fd is not None:
             steps = os.fwalk(top, dir_fd=self._fd)
         else:
             steps = ((where, folders, names, None) for where, folders, names in os.walk(top))

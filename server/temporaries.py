@@ -12,16 +12,18 @@ import os
 import re
 import secrets
 import stat
+import sys
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
+from typing import Any
 
 from notebooks.storage import Conflict, Stamp, digest
 from server.beneath import Folder
 
-try:
+if sys.platform == "win32":  # where no file that is open can be removed or renamed
+    fcntl: Any = None
+else:
     import fcntl
-except ImportError:  # Windows, where no file that is open can be removed or renamed
-    fcntl = None  # type: ignore[assignment]
 
 _PIECE = 1 << 20
 _ATTEMPTS = 20
@@ -158,7 +160,7 @@ def _key(name: str) -> str:
 
 
 def _keep(old: int, new: int) -> None:
-    if not hasattr(os, "fchown"):
+    if sys.platform == "win32":
         return
     status = os.fstat(old)
     mode = stat.S_IMODE(status.st_mode)
@@ -169,10 +171,11 @@ def _keep(old: int, new: int) -> None:
         mode = mode & ~0o070 | (mode & 0o007) << 3
     with contextlib.suppress(OSError):
         os.fchown(new, status.st_uid, -1)
-    with contextlib.suppress(OSError, AttributeError):
-        for name in os.listxattr(old):
-            with contextlib.suppress(OSError):
-                os.setxattr(new, name, os.getxattr(old, name))
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            for name in os.listxattr(old):
+                with contextlib.suppress(OSError):
+                    os.setxattr(new, name, os.getxattr(old, name))
     os.fchmod(new, mode)
 
 

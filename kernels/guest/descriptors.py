@@ -14,12 +14,12 @@ import tempfile
 import threading
 from typing import Any, Callable, List, Optional, Tuple
 
-try:
+if sys.platform == "win32":  # which has no `FdReader`
+    fcntl: Any = None
+    select: Any = None
+else:
     import fcntl
     import select
-except ImportError:
-    # Windows, where there is no `FdReader`.
-    pass
 
 #: `write(stream name, bytes)`.
 Write = Callable[[str, bytes], None]
@@ -41,7 +41,8 @@ class FdReader:
         self._read = _reader()
         self._quick, self._patient = select.poll(), select.poll()
         for fd in pipes:
-            os.set_blocking(fd, False)
+            if sys.platform != "win32":
+                os.set_blocking(fd, False)
             self._quick.register(fd, select.POLLIN)
             self._patient.register(fd, select.POLLIN)
         self._patient.register(lifeline, select.POLLIN)

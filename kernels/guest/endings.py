@@ -40,11 +40,13 @@ class OpenFiles:
 
 def _being_written() -> Optional[Set[int]]:
     """Descriptors of regular files that are open for writing; None where that is not told."""
-    try:
-        import fcntl
+    if sys.platform == "win32":
+        return None
+    import fcntl
 
+    try:
         numbers: List[int] = [int(name) for name in os.listdir("/dev/fd")]
-    except (ImportError, OSError):
+    except OSError:
         return None
     found = set()
     for fd in numbers:

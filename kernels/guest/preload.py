@@ -14,6 +14,8 @@ from typing import Any, List, Tuple
 
 from .plain import FrontEnd
 
+assert sys.platform == "linux"
+
 #: What every kernel imports sooner or later, beside what stands at the top of our modules.
 _NEEDED = ("IPython.core.logger", "IPython.extensions.storemagic", "tornado.platform.asyncio")
 #: Seconds that an import may take.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 from typing import Any, Dict, Iterator, List
@@ -21,12 +22,6 @@ except ImportError:
 
 _FIXED = {getattr(signal, name, None) for name in ("SIGINT", "SIGKILL", "SIGSTOP")}
 _NUMBERS = [number for number in signal.valid_signals() if number not in _FIXED]
-_TIMERS = [
-    getattr(signal, name)
-    for name in ("ITIMER_REAL", "ITIMER_VIRTUAL", "ITIMER_PROF")
-    if hasattr(signal, name)
-]
-
 
 #: Seconds after which a noted interrupt is repeated: by then the program runs.
 _SOON = 0.01
@@ -109,15 +104,16 @@ class Signals:
         kernel.pre_handler_hook = kernel.post_handler_hook = lambda: None
         note_interrupts()
         self._first = _handlers()
-        self._blocked = _mask(signal.SIG_BLOCK, ()) if _mask else ()
+        if sys.platform != "win32":
+            self._blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
     def quiet(self) -> None:
         """Stop what a program may have left: it must not hit the kernel, or the next program."""
         note_interrupts()
-        for timer in _TIMERS:
-            signal.setitimer(timer, 0)
-        if _mask:
-            _mask(signal.SIG_SETMASK, self._blocked)
+        if sys.platform != "win32":
+            for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
+                signal.setitimer(timer, 0)
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._blocked)
 
     @contextlib.contextmanager
     def script(self) -> Iterator[None]:
@@ -129,9 +125,6 @@ class Signals:
         finally:
             self.quiet()
             _set(session)
-
-
-_mask = getattr(signal, "pthread_sigmask", None)
 
 
 def _handlers() -> Dict[int, Any]:

@@ -34,6 +34,8 @@ from typing import Any, Dict, List, Tuple
 from . import preload
 from .workspace import Workspace
 
+assert sys.platform == "linux"
+
 TAG = "RMI_AGENT_KERNEL"
 _DEATH_SIGNAL = 1
 #: Where the addresses of the command and the environment stand in /proc/self/stat, behind the

@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import stat
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -263,7 +264,7 @@ def _folder_trouble(directory: Path) -> str:
 
 def _exposed(status: os.stat_result) -> bool:
     """Whether others may read or change it. Windows keeps what is in a user's profile private."""
-    if os.name == "nt":
+    if sys.platform == "win32":
         return False
     return bool(status.st_mode & 0o077) or status.st_uid != os.geteuid()
 
