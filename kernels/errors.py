@@ -3,6 +3,8 @@
 KernelError                 anything below; its text says what happened, why, what to do
 ├── KernelStartError        a kernel did not come up (`detail`: its own last words)
 ├── KernelspecNotFound      no usable kernelspec of that name is installed
+├── EnvironmentNotFound     no environment goes by that name, or it is not one
+├── EnvironmentUnfit        it is there and cannot run kernels, or cannot be changed
 ├── SessionError            the session cannot take the request
 │   ├── SessionNotFound
 │   └── TooManySessions
@@ -29,6 +31,18 @@ class KernelStartError(KernelError):
 
 class KernelspecNotFound(KernelError):
     """No usable kernelspec of that name is installed on this machine."""
+
+
+class EnvironmentNotFound(KernelError):
+    """No environment of this machine goes by that name, or what is there is none."""
+
+
+class EnvironmentUnfit(KernelError):
+    """The environment cannot run kernels as it is, or what was asked of it failed."""
+
+    def __init__(self, message: str, detail: str = "") -> None:
+        super().__init__(message)
+        self.detail = detail
 
 
 class SessionError(KernelError):

@@ -30,7 +30,7 @@ class Kernelspec:
     `argv`: its command, complete but for `{connection_file}`. `env`: added to the environment that
     it gets; `${NAME}` in it stands for that environment's own. `interrupt_mode`: whether SIGINT
     interrupts it or an `interrupt_request`. `directory`: where it is to be started; "": where all
-    others are.
+    others are. `without`: variables that it does not get.
     """
 
     name: str
@@ -40,6 +40,11 @@ class Kernelspec:
     env: Mapping[str, str]
     interrupt_mode: Literal["signal", "message"]
     directory: str = ""
+    without: frozenset[str] = frozenset()
+
+    def is_as(self, other: Kernelspec | None) -> bool:
+        """Whether kernels of the other one are of the same kind, however their variables are."""
+        return other is not None and (self.name, self.argv) == (other.name, other.argv)
 
     def command(self, connection_file: str) -> list[str]:
         """Its command for this connection file."""
@@ -48,7 +53,7 @@ class Kernelspec:
     def environment(self, own: Mapping[str, str]) -> dict[str, str]:
         """The environment that it gets where others get `own`."""
         added = {name: Template(text).safe_substitute(own) for name, text in self.env.items()}
-        whole = {**own, **added}
+        whole = {name: text for name, text in own.items() if name not in self.without} | added
         if self.language.lower().startswith("python"):
             # It would make another Python believe that it is this one.
             whole.pop("PYTHONEXECUTABLE", None)

@@ -1,0 +1,85 @@
+"""What an environment is, and the kernelspec of its kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from kernels.kernelspecs import CONNECTION_FILE, Kernelspec
+
+Kind = Literal["conda", "venv", "pyenv", "python", "kernelspec"]
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where kernels can run: a Python with its packages, or what a kernelspec describes.
+
+    `name`: what a session asks for it by, the same in every answer: "conda:ds", "venv:.venv",
+    "pyenv:3.12.1", "kernelspec:ir", or the path of a Python that nothing else names. `python`:
+    absolute path of its interpreter; "" where a kernelspec is of another language. `prefix`: the
+    folder that the environment is. `version`: of Python (or the language's name); "" where the
+    files do not tell. `ipykernel`: the version that is installed there; "" where there is none.
+    `kernelspec`: what Jupyter has of it, for the kind "kernelspec" alone.
+    """
+
+    name: str
+    kind: Kind
+    python: str
+    prefix: Path | None = None
+    version: str = ""
+    ipykernel: str = ""
+    kernelspec: Kernelspec | None = None
+
+    @property
+    def runs_kernels(self) -> bool:
+        """Whether a session can be had there now."""
+        return self.kernelspec is not None or bool(self.ipykernel)
+
+    @property
+    def title(self) -> str:
+        """In words: "Python 3.12.1 (conda:ds)"."""
+        if self.kernelspec is not None:
+            return self.kernelspec.display_name
+        return f"{f'Python {self.version}'.strip()} ({self.name})"
+
+
+@dataclass(frozen=True)
+class Activation:
+    """What activating an environment changes for its processes: variables that are set (whole
+    values) and names that are removed."""
+
+    env: Mapping[str, str] = field(default_factory=dict)
+    without: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """An environment that a session is to have, ready to be started.
+
+    `kernelspec`: None for the server's usual Python. `why`: what decided it, as it stands in a
+    result's line of facts ("environment.yml", "RMI_PYTHON", its script's metadata); "" where
+    somebody asked for it by name. `notes`: sentences for the caller, for example of a file that
+    could not be followed.
+    """
+
+    environment: Environment
+    kernelspec: Kernelspec | None
+    why: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def kernelspec_of(environment: Environment, activation: Activation) -> Kernelspec:
+    """How kernels of it are started: by its interpreter, with our guest."""
+    if environment.kernelspec is not None:
+        return environment.kernelspec
+    return Kernelspec(
+        name=environment.name,
+        display_name=environment.title,
+        language="python",
+        argv=(environment.python, "-m", "ipykernel_launcher", "-f", CONNECTION_FILE),
+        env={name: text.replace("$", "$$") for name, text in activation.env.items()},
+        interrupt_mode="signal",
+        without=activation.without,
+    )
