@@ -48,10 +48,11 @@ class Environment:
 @dataclass(frozen=True)
 class Activation:
     """What activating an environment changes for its processes: variables that are set (whole
-    values) and names that are removed."""
+    values) and names that are removed. `notes`: sentences on scripts that did not work."""
 
     env: Mapping[str, str] = field(default_factory=dict)
     without: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
