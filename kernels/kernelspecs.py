@@ -44,7 +44,10 @@ class Kernelspec:
 
     def is_as(self, other: Kernelspec | None) -> bool:
         """Whether kernels of the other one are of the same kind, however their variables are."""
-        return other is not None and (self.name, self.argv) == (other.name, other.argv)
+        if other is None:
+            return False
+        ours = self.name, self.argv, self.directory
+        return ours == (other.name, other.argv, other.directory)
 
     def command(self, connection_file: str) -> list[str]:
         """Its command for this connection file."""

@@ -130,7 +130,11 @@ class Pool:
                 quiet = time.monotonic()
 
     async def _fill(self) -> None:
-        kinds = [None, *(spec for spec in self._in_use() if spec is not None)]
+        kinds: list[Kernelspec | None] = [None]
+        for spec in reversed(list(self._in_use())):
+            # An environment is as it was activated last.
+            if spec is not None and not any(spec.is_as(kind) for kind in kinds):
+                kinds.append(spec)
         await self._end(lambda kind: kind not in kinds)
         for kind in kinds:
             while sum(have == kind for have, _ in self._ready) < self._size:

@@ -8,22 +8,23 @@ import re
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from kernels.archive import Archive
-from kernels.errors import BadRequest, RunNotFound, SessionNotFound
+from kernels.errors import BadRequest, RunNotFound, SessionError, SessionNotFound
 from kernels.execution import FileRequest
 from kernels.kernel import Backend, Kernel
 from kernels.limits import Limits
 from kernels.pool import Pool
 from kernels.run import Run
-from kernels.session import Session
+from kernels.session import Session, SessionState
 from kernels.steps import Work
 from kernels.watch import Kind, Watcher
 
 if TYPE_CHECKING:
+    from kernels.environments.environment import Chosen
     from kernels.kernelspecs import Kernelspec
 
 _NAME = re.compile(r"[\w./ \-]{1,100}", re.ASCII)
@@ -49,12 +50,21 @@ class Registry:
     """The sessions of one server. An async context manager: leaving it ends all of them.
 
     `owner` is whoever may see a session: the authenticated principal, or "" where there is none.
+    `usual`: what the backend's kernels are where nothing else is asked for, if there is something
+    to be said of it.
     """
 
-    def __init__(self, backend: Backend, limits: Limits, watchers: Sequence[Watcher] = ()) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        limits: Limits,
+        watchers: Sequence[Watcher] = (),
+        usual: Chosen | None = None,
+    ) -> None:
         self._backend = backend
         self._limits = limits
         self._watchers = watchers
+        self._usual = replace(usual, kernelspec=None) if usual is not None else None
         self._sessions: dict[tuple[str, str], Session] = {}
         self._ended: OrderedDict[tuple[str, str], _Ended] = OrderedDict()
         self._closing: set[asyncio.Task[str]] = set()
@@ -121,29 +131,38 @@ class Registry:
         work: Work,
         timeout: float,
         restart: bool = False,
-        kernelspec: Kernelspec | None = None,
+        environment: Chosen | None = None,
+        notes: tuple[str, ...] = (),
     ) -> Run:
-        """Run `work` in the session of that name, which is made when there is none, with kernels
-        of `kernelspec`.
+        """Run `work` in the session of that name, which is made when there is none.
 
-        Raises `BadRequest` for a bad name, or a file that the session's kernel cannot run,
-        `TooManySessions` and `TooManyRuns`.
+        `environment`: where it is to run; None: where the session is, or the usual one for a new
+        session. With `restart` a session that is elsewhere ends, and is made anew there. `notes`:
+        phrases for the result. Raises `BadRequest` for a bad name, or a file that the session's
+        kernel cannot run, `SessionError` for one that is elsewhere, `TooManySessions` and
+        `TooManyRuns`.
         """
         key = (owner, check_name(name))
         self._limits.check_run(owner, self.sessions(owner))
         session = self._sessions.get(key)
-        spec = session.kernelspec if session is not None else None
+        moves = not self.is_in(owner, name, environment)
+        if session is not None and moves and not restart:
+            _refuse_to_move(session, environment)
+        where = session.environment if session is not None and not moves else environment
+        spec = where.kernelspec if where is not None else None
         if isinstance(work, FileRequest) and spec is not None and spec.ipykernel is None:
             raise BadRequest(
                 f"Session {name!r} has a kernel of {spec.display_name}, which runs no .py file. "
                 "Use another session."
             )
-        if session is not None and restart and session.kernelspec != kernelspec:
-            self._end(key, session, _Ended("was of another kernelspec", session.has_variables))
-            session = None
-        if session is None:
-            session = self._make(key, kernelspec)
-        run = session.submit(str(next(self._ids)), work, timeout, restart)
+        if session is not None and moves:
+            self._leave(key, session)
+        if session is None or moves:
+            session = self._make(key, environment)
+        elif restart and spec is not None and environment is not None:
+            # The same, as it is activated now.
+            session.environment = environment
+        run = session.submit(str(next(self._ids)), work, timeout, restart, notes)
         self._history[run.id] = owner, run
         self._remembered[owner] += 1
         self._forget_old_runs()
@@ -152,6 +171,17 @@ class Registry:
         if self._watchers:
             run.done.add_done_callback(lambda _: self._tell_end(owner, run))
         return run
+
+    def is_in(self, owner: str, name: str, environment: Chosen | None) -> bool:
+        """Whether the session of that name, if there is one, lives there; None: wherever."""
+        session = self._sessions.get((owner, name))
+        return session is None or environment is None or environment.is_as(session.environment)
+
+    def _leave(self, key: tuple[str, str], session: Session) -> None:
+        """End a session that is to be elsewhere; if it was used, this is to be told."""
+        self._end(key, session, _Ended("was in another environment", session.has_variables))
+        if not session.count:
+            del self._ended[key]
 
     def _tell_end(self, owner: str, run: Run) -> None:
         for watcher in self._watchers:
@@ -169,16 +199,15 @@ class Registry:
             self._remembered[most] -= 1
             old.recording.drop()
 
-    def _make(self, key: tuple[str, str], kernelspec: Kernelspec | None) -> Session:
+    def _make(self, key: tuple[str, str], environment: Chosen | None) -> Session:
         self._limits.check_session(key[0], len(self._sessions), self.sessions(key[0]))
+        if environment is None or environment.kernelspec is None:
+            environment = self._usual
         session = self._sessions[key] = Session(
-            key[1],
-            lambda: self._start_kernel(kernelspec),
-            self._limits.policy,
-            self._archive,
-            kernelspec,
-            key[0],
+            key[1], self._start_kernel, self._limits.policy, self._archive, environment, key[0]
         )
+        for note in environment.notes if environment is not None else ():
+            session.announce(note.rstrip("."))
         if ended := self._ended.pop(key, None):
             session.announce(f"new session: the earlier one of this name {ended.how}", ended.lost)
         return session
@@ -276,6 +305,18 @@ class Registry:
                     if session.has_variables:
                         how += "; its variables are gone"
                     self._end(key, session, _Ended(how, lost=session.has_variables))
+
+
+def _refuse_to_move(session: Session, environment: Chosen | None) -> None:
+    """Unless there is no kernel that would have to end."""
+    if session.state is SessionState.COLD or environment is None:
+        return
+    where = session.environment
+    here = "the server's usual Python" if where is None else where.environment.title
+    raise SessionError(
+        f"Session {session.name!r} lives in {here}, not in {environment.environment.title}. Set "
+        "restart to begin anew there, without its variables, or name another session."
+    )
 
 
 @dataclass(frozen=True)

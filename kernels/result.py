@@ -6,10 +6,13 @@ import signal as signals
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kernels.kernel import Exit
 from kernels.outputs import Output
+
+if TYPE_CHECKING:
+    from kernels.environments.environment import Chosen
 
 
 class Status(StrEnum):
@@ -59,6 +62,8 @@ class RunResult:
     explanation: str = ""
     #: Text of earlier runs' threads that arrived during this one.
     late: str = ""
+    #: Where its session lives, if that is not what everybody expects.
+    environment: Chosen | None = None
 
     @property
     def failed(self) -> bool:

@@ -23,10 +23,18 @@ class Run:
     """One run. Its session carries it out and gives it its `summary`; anybody may look on."""
 
     def __init__(
-        self, run_id: str, session: Session, steps: Steps, timeout: float, recording: Recording
+        self,
+        run_id: str,
+        session: Session,
+        steps: Steps,
+        timeout: float,
+        recording: Recording,
+        notes: tuple[str, ...] = (),
     ) -> None:
         self.id = run_id
         self.session = session
+        #: What its result has to say besides, in phrases.
+        self.notes = notes
         #: What it executes; once it is over without source and input.
         self.steps = steps
         self.title = steps.title

@@ -24,6 +24,7 @@ from kernels.variables import Variables, variables_of
 from kernels.verdict import KEPT
 
 if TYPE_CHECKING:
+    from kernels.environments.environment import Chosen
     from kernels.kernelspecs import Kernelspec
 
 #: Seconds that a kernel has to run its atexit handlers.
@@ -55,15 +56,15 @@ class Session:
     def __init__(
         self,
         name: str,
-        start_kernel: Callable[[], Awaitable[Kernel]],
+        start_kernel: Callable[[Kernelspec | None], Awaitable[Kernel]],
         policy: Policy,
         archive: Archive,
-        kernelspec: Kernelspec | None = None,
+        environment: Chosen | None = None,
         owner: str = "",
     ) -> None:
         self.name, self.owner = name, owner
-        #: What its kernels are; None: the server's usual ones.
-        self.kernelspec = kernelspec
+        #: Where its kernels run, for as long as it lives; None: where the server's usual ones do.
+        self.environment = environment
         self._archive = archive
         #: Monotonic time of the last use, in seconds.
         self.used = self._made = time.monotonic()
@@ -85,6 +86,11 @@ class Session:
         #: What the next result has to say about the session, and whether variables went with it.
         self._news: list[str] = []
         self._lost = False
+
+    @property
+    def kernelspec(self) -> Kernelspec | None:
+        """What its kernels are; None: the server's usual ones."""
+        return self.environment.kernelspec if self.environment is not None else None
 
     @property
     def state(self) -> SessionState:
@@ -136,16 +142,24 @@ class Session:
         self._news.append(news)
         self._lost = self._lost or lost
 
-    def submit(self, run_id: str, work: Work, timeout: float, restart: bool = False) -> Run:
+    def submit(
+        self,
+        run_id: str,
+        work: Work,
+        timeout: float,
+        restart: bool = False,
+        notes: tuple[str, ...] = (),
+    ) -> Run:
         """Queue a run, each execution of which takes at most `timeout` seconds once it has begun.
 
         The run goes on when its caller goes away; `Run.stop` ends it. `restart`: in a fresh
-        kernel. Raises `SessionError` when the session has been closed.
+        kernel. `notes`: what its result says besides. Raises `SessionError` when the session has
+        been closed.
         """
         if self._closed:
             raise SessionError(f"Session {self.name!r} has just been closed. Run it again.")
         recording = Recording(self._archive.open(self, self.owner))
-        run = Run(run_id, self, steps_of(work), timeout, recording)
+        run = Run(run_id, self, steps_of(work), timeout, recording, notes)
         run.steps.queued(run_id)
         self.runs.append(run)
         run.done = asyncio.create_task(self._take_turn(run, restart), name=f"run {run_id}")
@@ -179,7 +193,7 @@ class Session:
             result = await turn.take()
         finally:
             kernel.on_message = self._between_runs
-        notes = dict.fromkeys((*self._news, *result.notes))
+        notes = dict.fromkeys((*self._news, *run.notes, *result.notes))
         lost_now = result.state is State.LOST
         lost = self._lost or lost_now
         if lost:
@@ -190,7 +204,18 @@ class Session:
             await self._end_kernel()
             self.announce("in a fresh kernel")
         state = State.LOST if lost else State.KEPT
-        return replace(result, state=state, notes=tuple(notes), late=late.text())
+        return replace(
+            result,
+            state=state,
+            notes=tuple(notes),
+            late=late.text(),
+            environment=self._told_environment,
+        )
+
+    @property
+    def _told_environment(self) -> Chosen | None:
+        told = self.environment
+        return None if told is None or told.is_unsaid else told
 
     async def _prepare_kernel(self, restart: bool) -> None:
         """Have a kernel that lives, a fresh one if `restart`."""
@@ -200,7 +225,7 @@ class Session:
                 self.announce(f"{since}session restarted: its variables are gone", lost=True)
             await self._end_kernel(gracefully=True)
         if self._kernel is None:
-            self._kernel = await self._start_kernel()
+            self._kernel = await self._start_kernel(self.kernelspec)
 
     def _not_run(self, run: Run) -> RunResult:
         why = f"the session was {self._ends}" if self._ends else "it was stopped before it began"
@@ -212,6 +237,7 @@ class Session:
             state=State.LOST if lost else State.KEPT,
             notes=("session closed: its variables are gone",) if lost else (),
             explanation=f"Not run: {why}.",
+            environment=self._told_environment,
         )
 
     def _between_runs(self, message: Message) -> None:

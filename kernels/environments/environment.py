@@ -70,6 +70,31 @@ class Chosen:
     why: str = ""
     notes: tuple[str, ...] = ()
 
+    @property
+    def title(self) -> str:
+        """In words: "Python 3.12.1 (conda:ds) by environment.yml"."""
+        return f"{self.environment.title}{f' by {self.why}' if self.why else ''}"
+
+    @property
+    def is_unsaid(self) -> bool:
+        """Whether it is what everybody expects: the Python that the server itself has, which
+        nothing decided."""
+        return self.kernelspec is None and not self.why
+
+    def is_as(self, other: Chosen | None) -> bool:
+        """Whether sessions of the other one run in the same place; None: in the usual one."""
+        theirs = other.kernelspec if other is not None else None
+        return theirs is None if self.kernelspec is None else self.kernelspec.is_as(theirs)
+
+
+def of_kernelspec(spec: Kernelspec, why: str = "") -> Chosen:
+    """An installed kernelspec as an environment that is chosen."""
+    language = "" if spec.language.lower() == "python" else spec.language
+    python = spec.argv[0] if spec.ipykernel is not None else ""
+    name = f"kernelspec:{spec.name}"
+    where = Environment(name, "kernelspec", python, version=language, kernelspec=spec)
+    return Chosen(where, spec, why)
+
 
 def kernelspec_of(environment: Environment, activation: Activation) -> Kernelspec:
     """How kernels of it are started: by its interpreter, with our guest."""

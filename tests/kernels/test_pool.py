@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from kernels.environments.environment import of_kernelspec
 from kernels.execution import CodeRequest
 from kernels.kernel import Exit
 from kernels.kernelspecs import Kernelspec
@@ -44,7 +45,8 @@ async def registry(backend: FakeBackend) -> AsyncIterator[Registry]:
 async def run(
     registry: Registry, name: str = "s", code: str = "1", spec: Kernelspec | None = None
 ) -> RunResult:
-    return await registry.submit("", name, CodeRequest(code), 20, kernelspec=spec).result()
+    where = of_kernelspec(spec) if spec is not None else None
+    return await registry.submit("", name, CodeRequest(code), 20, environment=where).result()
 
 
 class TestWhenTheyAreStarted:

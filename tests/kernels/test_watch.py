@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from kernels.environments.environment import of_kernelspec
 from kernels.errors import KernelError, KernelStartError, TooManySessions
 from kernels.execution import CodeRequest
 from kernels.kernelspecs import Kernelspec
@@ -81,7 +82,8 @@ def submit(
     owner: str = "me",
     spec: Kernelspec | None = None,
 ) -> Run:
-    return registry.submit(owner, session, CodeRequest(code), 20, kernelspec=spec)
+    where = of_kernelspec(spec) if spec is not None else None
+    return registry.submit(owner, session, CodeRequest(code), 20, environment=where)
 
 
 class TestRuns:
