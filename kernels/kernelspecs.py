@@ -119,6 +119,11 @@ def find(name: str) -> Kernelspec:
         ) from None
 
 
+def is_there(name: str) -> bool:
+    """Whether one of that name is installed, of use or not. Reads the disk, as `find` does."""
+    return name.lower() in _manager().find_kernel_specs()
+
+
 def installed() -> list[Kernelspec]:
     """All that can be used, in the order of their names. Reads the disk: call it in a thread."""
     return _installed(_manager())

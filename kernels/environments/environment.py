@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Literal
 from kernels.kernelspecs import CONNECTION_FILE, Kernelspec
 
 Kind = Literal["conda", "venv", "pyenv", "python", "kernelspec"]
+#: What the guest inside kernels is written for.
+OLDEST_PYTHON, OLDEST_IPYKERNEL = (3, 8), (6, 0)
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,14 @@ class Environment:
     @property
     def runs_kernels(self) -> bool:
         """Whether a session can be had there now."""
-        return self.kernelspec is not None or bool(self.ipykernel)
+        if self.kernelspec is not None:
+            return True
+        return not self.is_too_old and as_numbers(self.ipykernel) >= OLDEST_IPYKERNEL
+
+    @property
+    def is_too_old(self) -> bool:
+        """Whether its Python is known to be one that kernels cannot be of."""
+        return bool(self.version) and as_numbers(self.version)[:2] < OLDEST_PYTHON
 
     @property
     def title(self) -> str:
@@ -43,6 +53,17 @@ class Environment:
         if self.kernelspec is not None:
             return self.kernelspec.display_name
         return f"{f'Python {self.version}'.strip()} ({self.name})"
+
+
+def as_numbers(version: str) -> tuple[int, ...]:
+    """The version as (3, 12, 1); what is no number ends it."""
+    numbers = []
+    for part in version.split("."):
+        found = re.match(r"\d+", part)
+        if found is None:
+            break
+        numbers.append(int(found[0]))
+    return tuple(numbers)
 
 
 @dataclass(frozen=True)

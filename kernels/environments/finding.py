@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+import os
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from kernels import kernelspecs
+from kernels.environments.describing import describe, describe_kernelspec, interpreter
 from kernels.environments.environment import Environment
+from kernels.environments.places import conda_prefixes, pyenv_prefixes, venv_prefixes
+
+_ORDER = ("conda", "venv", "pyenv", "python", "kernelspec")
 
 
 def find_all(projects: Path, environ: Mapping[str, str]) -> list[Environment]:
@@ -14,4 +24,54 @@ def find_all(projects: Path, environ: Mapping[str, str]) -> list[Environment]:
 
     What cannot be read is passed over. Reads the disk: call it in a thread.
     """
-    return []
+    places = [
+        *conda_prefixes(environ),
+        *venv_prefixes(projects, environ),
+        *pyenv_prefixes(environ),
+    ]
+    found = [*_of_prefixes(places, projects, environ), *_of_kernelspecs(projects, environ)]
+    return _with_own_names(sorted(found, key=_rank))
+
+
+def _of_prefixes(
+    prefixes: Iterable[Path], projects: Path, environ: Mapping[str, str]
+) -> Iterator[Environment]:
+    own = describe(sys.executable, projects, environ)
+    seen = {_real(own.prefix)} if own.prefix is not None else set()
+    yield own
+    for prefix in prefixes:
+        real = _real(prefix)
+        if real in seen:
+            continue
+        seen.add(real)
+        if (python := interpreter(prefix)) is not None:
+            yield describe(str(python), projects, environ)
+
+
+def _of_kernelspecs(projects: Path, environ: Mapping[str, str]) -> Iterator[Environment]:
+    for spec in kernelspecs.installed():
+        # What Jupyter calls the Python of this process, which is there already.
+        if not spec.is_default:
+            yield describe_kernelspec(spec, projects, environ)
+
+
+def _real(prefix: Path) -> str:
+    return os.path.normcase(os.path.realpath(prefix))
+
+
+def _rank(environment: Environment) -> tuple[int, bool, list[tuple[str, int]]]:
+    kind, name = environment.kind, environment.name.lower()
+    # 3.9 comes before 3.10.
+    parts = [(text, int(digits or 0)) for text, digits in re.findall(r"([^0-9]*)([0-9]*)", name)]
+    return _ORDER.index(kind), name != "conda:base", parts
+
+
+def _with_own_names(found: list[Environment]) -> list[Environment]:
+    """Those that share a name are called by their paths."""
+    names = Counter(environment.name for environment in found)
+    return [
+        dataclasses.replace(environment, name=f"{environment.kind}:{environment.prefix}")
+        if names[environment.name] > 1
+        else environment
+        for environment in found
+    ]
