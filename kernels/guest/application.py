@@ -92,6 +92,9 @@ class KernelApp(IPKernelApp, _Prepared):
 
     def init_kernel(self) -> None:
         """With the shell that was built."""
+        if hasattr(IPythonKernel, "_initialize_thread_hooks"):
+            # ipykernel 6 wraps every thread, to say whose its output is, which is seen to here.
+            IPythonKernel._initialize_thread_hooks = lambda self: None
         super().init_kernel()
         shell = self.kernel.shell
         if shell is self.built:

@@ -26,8 +26,9 @@ class Kernel:
     """
 
     def __init__(self, arguments: List[str]) -> None:
-        # As `python` begins; what is imported from here on changes both.
+        # As `python` begins; what is imported from here on changes all of them.
         filters, self._environment = list(warnings.filters), dict(os.environ)
+        depth = sys.getrecursionlimit()
         folder = os.path.dirname(os.path.abspath(__file__))
         if sys.path and os.path.abspath(sys.path[0] or ".") == folder:
             del sys.path[0]
@@ -45,6 +46,7 @@ class Kernel:
         from _rmi_guest.plain import restore_environment  # type: ignore[import-not-found]
 
         restore_environment(self._environment)
+        sys.setrecursionlimit(depth)
         self._imports = lambda: Imports(self._app.kernel.shell, filters)
         if self._app.built is not None:
             imports = Imports(self._app.built, filters)

@@ -77,6 +77,9 @@ class Scripts:
             ):
                 stack.enter_context(part)
             self._offspring.begin()
+            if debugger := getattr(sys.modules.get("pdb"), "Pdb", None):
+                # Since Python 3.12 it says of files that have changed that they run as they were.
+                getattr(debugger, "_file_mtime_table", {}).clear()
             remember(path, source)
             try:
                 with interruptible():

@@ -32,6 +32,8 @@ from .descriptors import FdReader, Stdin, flush_c_streams
 from .discovery import Main
 from .endings import Fork, end_process
 from .failures import describe, end_stacks_at_the_program
+from .forks import warn_of_own_threads_alone
+from .imported import tell_what_is_imported
 from .imports import Imports
 from .loops import let_cells_call_run
 from .notebook import Notebook
@@ -80,10 +82,12 @@ class Guest:
         self._cells = Cells(shell, kernel.do_execute, lambda code: fork.leave(code, offspring.wait))
         kernel.do_execute = self.do_execute
         Variables(kernel, shell.user_ns)
+        tell_what_is_imported(kernel)
         make_plain(app, environment)
         self._notebook = Notebook(FrontEnd(shell))
         print_displays_in_forks(shell, outlet)
         silence_the_kernel(app.log, outlet)
+        warn_of_own_threads_alone(offspring)
         end_stacks_at_the_program()
         keep_interrupts(shell.events)
         let_cells_call_run(lambda: kernel.io_loop.asyncio_loop)

@@ -32,6 +32,10 @@ class Offspring:
         self._before = {*threading.enumerate(), *started_processes()}
         self._work = set()
 
+    def owns(self, thread: threading.Thread) -> bool:
+        """Whether it is the script's, and neither of an earlier one nor the kernel's."""
+        return thread not in self._before
+
     def wait(self) -> None:
         """Wait as `python` does at its end."""
         while self._join_threads() or self._finish_work():

@@ -8,9 +8,9 @@ The server asks with a message of type `REQUEST` on the control channel, whose c
 
 The last-defined names are shown, in the order of their definition; size and preview may be "".
 
-The answer is made in the kernel's control thread, which must neither run code of the program's
-nor change what the program sees. So values are touched one at a time, because a second reference
-to an object can be noticed; see `previews` for what they are asked; and nothing is published.
+The answer is made beside the program (see `beside`), which must not notice. So values are touched
+one at a time, because a second reference to an object can be noticed; see `previews` for what they
+are asked.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import time
 import types
 from typing import Any, Dict, List, Optional, Tuple
 
+from .beside import answer
 from .previews import SHORT, cut, describe, full_name
 
 REQUEST, REPLY = "rmi_variables_request", "rmi_variables_reply"
@@ -49,34 +50,7 @@ class Variables:
     def __init__(self, kernel: Any, namespace: Dict[Any, Any]) -> None:
         self._kernel, self._namespace = kernel, namespace
         self._hidden = dict(namespace)
-        self._dispatch = kernel.dispatch_control
-        # Not by ipykernel's table of handlers: around those it publishes a status, and flushes
-        # what the program has put in the place of sys.stdout.
-        kernel.dispatch_control = self._receive
-
-    def _receive(self, frames: List[Any]) -> Any:
-        """A message of the control channel has come."""
-        session = self._kernel.session
-        try:
-            idents, parts = session.feed_identities(frames, copy=False)
-            ours = json.loads(parts[1].bytes)["msg_type"] == REQUEST
-        except Exception:
-            ours = False
-        if not ours:
-            return self._dispatch(frames)
-        try:
-            message = session.deserialize(parts, copy=False)
-        except Exception:
-            # Not signed by the server.
-            return None
-        try:
-            content = self._answer(int(message["content"]["limit"]))
-        except BaseException:
-            content = {}
-        # Not by the stream, which would send it in a later turn: while a program computes, each
-        # turn waits for it.
-        session.send(self._kernel.control_stream.socket, REPLY, content, message, idents)
-        return None
+        answer(kernel, REQUEST, REPLY, lambda asked: self._answer(int(asked["limit"])))
 
     def _answer(self, limit: int) -> Dict[str, Any]:
         begun = time.monotonic()
