@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from kernels.archive import Archive
 from kernels.errors import SessionError
 from kernels.execution import note_late, tells_death
+from kernels.imported import imported_of
 from kernels.kernel import Exit, Kernel, Message
 from kernels.recording import Recording
 from kernels.result import RunResult, State, Status, explain_exit
@@ -136,6 +137,13 @@ class Session:
         if self._kernel is None:
             return Variables()
         return await variables_of(self._kernel)
+
+    async def imported(self, modules: Collection[str]) -> frozenset[str]:
+        """Which of these modules its programs have imported, also while a run is going on. Raises
+        `KernelError`."""
+        if not self.kernel_lives or self._kernel is None:
+            return frozenset()
+        return await imported_of(self._kernel, modules)
 
     def announce(self, news: str, lost: bool = False) -> None:
         """Have the next result say `news`; `lost`: they tell that its variables are gone."""
