@@ -34,7 +34,6 @@ from .endings import Fork, end_process
 from .failures import describe, end_stacks_at_the_program
 from .forks import warn_of_own_threads_alone
 from .imported import tell_what_is_imported
-from .imported import tell_what_is_imported
 from .imports import Imports
 from .loops import let_cells_call_run
 from .notebook import Notebook
@@ -83,7 +82,6 @@ class Guest:
         self._cells = Cells(shell, kernel.do_execute, lambda code: fork.leave(code, offspring.wait))
         kernel.do_execute = self.do_execute
         Variables(kernel, shell.user_ns)
-        tell_what_is_imported(kernel)
         tell_what_is_imported(kernel)
         make_plain(app, environment)
         self._notebook = Notebook(FrontEnd(shell))
