@@ -105,5 +105,9 @@ class Backend(Protocol):
     async def settle(self) -> None:
         """Wait until kernels start as quickly as they ever will."""
 
+    def renew(self) -> None:
+        """Packages of an environment have changed: what kernels are made from, with all that it
+        has imported, is to be made anew. Kernels that were started stay as they are."""
+
     async def close(self) -> None:
         """End every kernel of this backend and release what it holds."""

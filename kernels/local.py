@@ -115,6 +115,16 @@ class LocalBackend:
             self._processes.attach()
             await template.up()
 
+    def renew(self) -> None:
+        for launched in (*self._early, self._early_fork):
+            if launched is not None:
+                launched.release()
+        self._early, self._early_fork = [], None
+        if self._template is not None:
+            self._template.spoil()
+            # Not that it was good for nothing.
+            self._template = None
+
     async def close(self) -> None:
         self._closed = True
         for kernel in list(self._kernels):

@@ -87,6 +87,15 @@ class Pool:
             task.add_done_callback(lambda _: self._receive(spec, task))
             raise
 
+    async def renew(self) -> None:
+        """End those that are ready; others take their place."""
+        if self._starting is not None:
+            (_, task), self._starting = self._starting, None
+            with contextlib.suppress(KernelError, asyncio.CancelledError):
+                await (await asyncio.shield(task)).close()
+        await self._end(lambda kind: True)
+        self._wanting.set()
+
     async def close(self) -> None:
         """Start none any more. The backend ends those that there are."""
         tasks: list[asyncio.Task[None] | asyncio.Task[Kernel]] = []

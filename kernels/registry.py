@@ -112,6 +112,11 @@ class Registry:
         """Have kernels ready for the sessions to come."""
         self._pool.begin()
 
+    async def renew(self) -> None:
+        """Have sessions that begin from now on see that installed packages have changed."""
+        self._backend.renew()
+        await self._pool.renew()
+
     async def _start_kernel(self, kernelspec: Kernelspec | None) -> Kernel:
         begun = time.monotonic()
         kind: Kind = "cold" if kernelspec is None else "kernelspec"

@@ -128,6 +128,9 @@ class FakeBackend:
         self.kernels.append(FakeKernel(self.answer))
         return self.kernels[-1]
 
+    def renew(self) -> None:
+        """They import nothing."""
+
     async def settle(self) -> None:
         """Nothing makes these quicker."""
 
