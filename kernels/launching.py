@@ -37,7 +37,8 @@ class LocalSpec:
     """How local kernels are started.
 
     `python`: absolute path of the interpreter, which must have ipykernel. `cwd`: the working
-    directory. `env`: the whole environment of the kernels. `forks`: whether they are forked from
+    directory. `env`: the whole environment of the kernels. `plain`: what kernels of other
+    environments get in its place, if it is an activated one. `forks`: whether they are forked from
     a process that has everything imported, where the platform allows it. `preload`: modules that
     are imported there, too.
     """
@@ -47,6 +48,14 @@ class LocalSpec:
     env: Mapping[str, str] = field(default_factory=dict)
     forks: bool = True
     preload: tuple[str, ...] = ()
+    plain: Mapping[str, str] | None = None
+
+    def environment(self, kernelspec: Kernelspec | None) -> dict[str, str]:
+        """The whole environment of a kernel of it, which may be changed."""
+        if kernelspec is None:
+            return dict(self.env)
+        others = self.env if self.plain is None or kernelspec.is_usual else self.plain
+        return kernelspec.environment(others)
 
 
 @dataclass
@@ -144,7 +153,7 @@ def launch(
         "faults": str(directory / "faults"),
         "signal": TRACE_SIGNAL,
     }
-    env = kernelspec.environment(spec.env) if kernelspec is not None else dict(spec.env)
+    env = spec.environment(kernelspec)
     env[TAG] = ident
     pipes = lifeline = None
     with contextlib.ExitStack() as stack:

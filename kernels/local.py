@@ -21,13 +21,16 @@ from kernels.launching import (
     LocalSpec,
     launch,
     make_run_directory,
+    server_python,
 )
 from kernels.process_kernel import ProcessKernel
-from kernels.start_errors import silent_at_the_start
+from kernels.start_errors import explained, silent_at_the_start, trouble_of
 from kernels.template import Template
 
 #: Seconds until a kernel must have answered.
 _START_TIMEOUT, _FORK_TIMEOUT = 60.0, 10.0
+#: Seconds after which a Python that is not the server's is looked at, whether it works at all.
+_LONG = 8.0
 #: Templates in a row that were never ready, after which no more are started.
 _BARREN = 3
 
@@ -68,7 +71,23 @@ class LocalBackend:
             return kernel
         self._refuse_when_closed()
         launched = self._early.pop() if self._early and spec is None else self._launch(spec)
-        return await self._connect(launched, _START_TIMEOUT)
+        return await self._patiently(launched)
+
+    async def _patiently(self, launched: Launched) -> ProcessKernel:
+        """Connect, but do not wait in vain for a Python that never answers."""
+        environ = self.spec.environment(launched.kernelspec)
+        connecting = asyncio.create_task(self._connect(launched, _START_TIMEOUT))
+        try:
+            if launched.argv[0] != server_python():
+                await asyncio.wait((connecting,), timeout=_LONG)
+                if not connecting.done() and (trouble := await trouble_of(launched, environ)):
+                    raise trouble
+            return await connecting
+        except KernelStartError as error:
+            raise await explained(error, launched, environ) from None
+        finally:
+            connecting.cancel()
+            await asyncio.wait((connecting,))
 
     async def _forked(self) -> ProcessKernel | None:
         """A kernel from the template, if that is ready, or will be in no more time than a start
