@@ -45,6 +45,10 @@ EDITS = ToolAnnotations(
     read_only_hint=False, destructive_hint=True, idempotent_hint=False, open_world_hint=False
 )
 
+INSTALLS = ToolAnnotations(
+    read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=True
+)
+
 
 def refusal(error: Exception) -> ToolError:
     """The error as an answer like any other, which need not stand in the server's log."""

@@ -65,6 +65,12 @@ show, the type alone is told.""",
 Give a session a fresh kernel: what runs in it is ended and its variables are lost.""",
     "close_session": """\
 End a session and its kernel; what runs in it is ended and its variables are lost.""",
+    "install_packages": """\
+Install packages into the session's own environment, by conda, uv or pip as fits it.
+
+Use this after a ModuleNotFoundError; the distribution may be called otherwise than the
+module. A dry run comes first: a conflict is shown, and nothing is changed. The answer says
+what was installed, and which sessions have imported what was replaced and need a restart.""",
     "list_files": """\
 List the files of the projects directory, with sizes, at any depth.
 

@@ -87,6 +87,8 @@ def _complain(sentence: str, code: int = 2) -> int:
 
 
 def _serve_stdio(settings: Settings) -> NoReturn:
+    # Whoever starts it could as well install by hand; clients from elsewhere could not.
+    settings = replace(settings, allow_install=settings.allow_install is not False)
     backend = _backend(settings)
     backend.launch_early()
     _before_imports()

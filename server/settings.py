@@ -44,6 +44,8 @@ class Settings:
     audit_log: str | None  # RMI_AUDIT_LOG
     #: The port of the page beside stdio, 0 for any; None: no page. HTTP has it at `/`.
     page: int | None  # RMI_PAGE
+    #: Whether there is the tool install_packages; None: each transport has its own.
+    allow_install: bool | None = None  # RMI_ALLOW_INSTALL
 
 
 def load(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -60,6 +62,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
             "raise one or lower the other."
         )
     level = choice(values, "RMI_LOG_LEVEL", "", "debug", "info", "warning", "error")
+    install = choice(values, "RMI_ALLOW_INSTALL", "", "on", "off")
     return Settings(
         projects_dir=_projects_dir(values),
         timeout=timeout,
@@ -75,6 +78,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         log_level=level or None,
         audit_log=text(values, "RMI_AUDIT_LOG") or None,
         page=page_port(values),
+        allow_install=install == "on" if install else None,
     )
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from fastmcp import FastMCP
+from mcp_types import ToolAnnotations
 
 from kernels.registry import Registry
-from server.arguments import CHANGES, EDITS, LOOKS, RUNS
+from server.arguments import CHANGES, EDITS, INSTALLS, LOOKS, RUNS
 from server.descriptions import DESCRIPTIONS
 from server.document import Faces
 from server.file_tools import FileTools
 from server.files import Projects
 from server.notebook_tools import NotebookTools
+from server.package_tools import PackageTools
 from server.questions import Audience
 from server.run_tools import RunTools
 from server.session_tools import SessionTools
@@ -32,7 +35,8 @@ def register_tools(
     sessions = SessionTools(settings, registry, audience)
     files = FileTools(projects)
     notebooks = NotebookTools(projects, registry, runs)
-    for function, hints in (
+    packages = PackageTools(settings, registry)
+    tools: list[tuple[Callable[..., Any], ToolAnnotations]] = [
         (runs.run_python, RUNS),
         (runs.run_code, RUNS),
         (notebooks.run_notebook, RUNS),
@@ -47,7 +51,10 @@ def register_tools(
         (files.list_files, LOOKS),
         (files.read_file, LOOKS),
         (files.write_file, CHANGES),
-    ):
+    ]
+    if settings.allow_install:
+        tools.append((packages.install_packages, INSTALLS))
+    for function, hints in tools:
         name = function.__name__
         annotations = hints.model_copy(update={"title": name.replace("_", " ").capitalize()})
         # Without a schema the text is sent once, as content.
