@@ -116,12 +116,16 @@ def _serve_http(settings: Settings, tunnel: bool) -> int:
 
 
 def _backend(settings: Settings) -> LocalBackend:
+    env = plain = kernel_environment()
+    if settings.default is not None and settings.default.kernelspec is not None:
+        env = settings.default.kernelspec.environment(plain)
     return LocalBackend(
         LocalSpec(
             settings.python,
             str(settings.projects_dir),
-            kernel_environment(),
+            env,
             preload=settings.preload,
+            plain=plain,
         )
     )
 
@@ -192,7 +196,8 @@ async def _over_stdio(settings: Settings, backend: LocalBackend) -> int:
     if page is not None:
         watchers.append(page.feeds)
     async with contextlib.AsyncExitStack() as stack:
-        registry = await stack.enter_async_context(Registry(backend, limits_of(settings), watchers))
+        registry = Registry(backend, limits_of(settings), watchers, settings.default)
+        await stack.enter_async_context(registry)
         registry.prepare()
         feeds = page.feeds if page is not None else None
         server = build_server(settings, registry, middleware=audits, audience=feeds)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from server.values import (
     SettingError,
@@ -19,6 +20,12 @@ from server.values import (
     text,
     words,
 )
+
+if TYPE_CHECKING:
+    from kernels.environments.environment import Chosen
+
+#: Files of the projects directory that may name an environment.
+_NAMING = ("environment.yml", "environment.yaml", "pyproject.toml", ".python-version")
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,7 @@ class Settings:
     grace: float  # RMI_GRACE
     max_sessions: int  # RMI_MAX_SESSIONS
     idle_timeout: float  # RMI_IDLE_TIMEOUT
+    #: Absolute path of the sessions' interpreter.
     python: str  # RMI_PYTHON
     pool: int  # RMI_POOL
     preload: tuple[str, ...]  # RMI_PRELOAD
@@ -44,6 +52,8 @@ class Settings:
     audit_log: str | None  # RMI_AUDIT_LOG
     #: The port of the page beside stdio, 0 for any; None: no page. HTTP has it at `/`.
     page: int | None  # RMI_PAGE
+    #: Where sessions run, if RMI_PYTHON or a file decides it; None: in the server's own Python.
+    default: Chosen | None = None
     #: Whether there is the tool install_packages; None: each transport has its own.
     allow_install: bool | None = None  # RMI_ALLOW_INSTALL
 
@@ -63,21 +73,24 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         )
     level = choice(values, "RMI_LOG_LEVEL", "", "debug", "info", "warning", "error")
     install = choice(values, "RMI_ALLOW_INSTALL", "", "on", "off")
+    projects_dir = _projects_dir(values)
+    default = _default(text(values, "RMI_PYTHON"), projects_dir, environ)
     return Settings(
-        projects_dir=_projects_dir(values),
+        projects_dir=projects_dir,
         timeout=timeout,
         max_timeout=max_timeout,
         keep_after_timeout=choice(values, "RMI_ON_TIMEOUT", "restart", "interrupt") == "interrupt",
         grace=seconds(values, "RMI_GRACE", 2),
         max_sessions=count(values, "RMI_MAX_SESSIONS", 16),
         idle_timeout=seconds(values, "RMI_IDLE_TIMEOUT", 3600),
-        python=_python(values),
+        python=_own_python() if default is None else default.environment.python,
         pool=count(values, "RMI_POOL", 1, least=0, most=100),
         preload=_preload(values),
         state_dir=_state_dir(values),
         log_level=level or None,
         audit_log=text(values, "RMI_AUDIT_LOG") or None,
         page=page_port(values),
+        default=default,
         allow_install=install == "on" if install else None,
     )
 
@@ -133,16 +146,26 @@ def _preload(values: Mapping[str, str]) -> tuple[str, ...]:
     return names
 
 
-def _python(values: Mapping[str, str]) -> str:
-    given = text(values, "RMI_PYTHON")
-    if not given:
-        return os.path.abspath(sys.executable)
-    path = os.path.abspath(os.path.expanduser(given))
-    if os.path.isdir(path):
-        path = os.path.join(path, *(("python.exe",) if os.name == "nt" else ("bin", "python")))
-    if not (os.path.isfile(path) and os.access(path, os.X_OK)):
+def _own_python() -> str:
+    return os.path.abspath(sys.executable)
+
+
+def _default(given: str, projects: Path, environ: Mapping[str, str]) -> Chosen | None:
+    # Most servers have neither, and need not wait for what looks further.
+    if not given and not any(os.path.lexists(projects / name) for name in _NAMING):
+        return None
+    from kernels.environments.project_files import default
+    from kernels.errors import KernelError
+
+    try:
+        chosen = default(given, projects, environ)
+    except KernelError as error:
+        raise SettingError(f"RMI_PYTHON is {given!r}. {error}") from None
+    if chosen is None or (chosen.kernelspec is None and not chosen.notes):
+        return None
+    if not chosen.environment.python:
         raise SettingError(
-            f"RMI_PYTHON is {given!r}, which is neither a Python that can be run nor the folder of "
-            "an environment."
+            f"RMI_PYTHON is {given!r}, whose kernels are none of Python. Name an environment of "
+            "Python here; calls can ask for any other."
         )
-    return path
+    return chosen

@@ -108,15 +108,6 @@ class Chosen:
         return theirs is None if self.kernelspec is None else self.kernelspec.is_as(theirs)
 
 
-def of_kernelspec(spec: Kernelspec, why: str = "") -> Chosen:
-    """An installed kernelspec as an environment that is chosen."""
-    language = "" if spec.language.lower() == "python" else spec.language
-    python = spec.argv[0] if spec.ipykernel is not None else ""
-    name = f"kernelspec:{spec.name}"
-    where = Environment(name, "kernelspec", python, version=language, kernelspec=spec)
-    return Chosen(where, spec, why)
-
-
 def kernelspec_of(environment: Environment, activation: Activation) -> Kernelspec:
     """How kernels of it are started: by its interpreter, with our guest."""
     if environment.kernelspec is not None:

@@ -84,7 +84,8 @@ class HttpServer:
         tracing = Tracing(self._settings.projects_dir)
         watchers: list[Watcher] = [metrics, feeds, tracing, *self._audits]
         limits = limits_of(self._settings, self._http.token_sessions, self._http.token_runs)
-        async with Registry(backend, limits, watchers) as registry:
+        usual = self._settings.default
+        async with Registry(backend, limits, watchers, usual) as registry:
             registry.prepare()
             metrics.watch(registry)
             feeds.watch(registry)

@@ -12,7 +12,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from kernels.environments.environment import of_kernelspec
+from kernels.environments.describing import describe_kernelspec
+from kernels.environments.environment import Chosen
 from kernels.execution import CodeRequest
 from kernels.kernel import Exit
 from kernels.kernelspecs import Kernelspec
@@ -45,7 +46,7 @@ async def registry(backend: FakeBackend) -> AsyncIterator[Registry]:
 async def run(
     registry: Registry, name: str = "s", code: str = "1", spec: Kernelspec | None = None
 ) -> RunResult:
-    where = of_kernelspec(spec) if spec is not None else None
+    where = Chosen(describe_kernelspec(spec), spec) if spec is not None else None
     return await registry.submit("", name, CodeRequest(code), 20, environment=where).result()
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from kernels.environments.environment import of_kernelspec
+from kernels.environments.describing import describe_kernelspec
+from kernels.environments.environment import Chosen
 from kernels.errors import KernelError, KernelStartError, TooManySessions
 from kernels.execution import CodeRequest
 from kernels.kernelspecs import Kernelspec
@@ -82,7 +83,7 @@ def submit(
     owner: str = "me",
     spec: Kernelspec | None = None,
 ) -> Run:
-    where = of_kernelspec(spec) if spec is not None else None
+    where = Chosen(describe_kernelspec(spec), spec) if spec is not None else None
     return registry.submit(owner, session, CodeRequest(code), 20, environment=where)
 
 
