@@ -22,6 +22,7 @@ from server import pages, questions, render
 from server.arguments import Background, FileName, Restart, SessionName, Stdin, Timeout, refusal
 from server.document import Faces
 from server.files import FileError, Projects
+from server.missing import explained, missing_module
 from server.principal import principal
 from server.progress import ask, follow, wait_for_news
 from server.questions import Answer, Audience
@@ -148,6 +149,9 @@ class RunTools:
         return questions.asking(found, run.id, before)
 
     async def _rendered(self, run: Run, result: RunResult) -> ToolResult:
+        if missing_module(result.error):
+            installs, projects = bool(self._settings.allow_install), self._settings.projects_dir
+            result = await asyncio.to_thread(explained, result, projects, installs)
         if not isinstance(run.steps, Once):
             from server import notebook_page
 
