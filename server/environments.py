@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ from server.settings import Settings
 
 if TYPE_CHECKING:
     from kernels.environments.environment import Chosen, Environment
+    from kernels.environments.scripts import Scripts
 
 #: Files of an environment, and folders with what is in them, that say how it is activated.
 _FILES = ("pyvenv.cfg", "conda-meta/state")
@@ -32,6 +35,7 @@ class Environments:
         self._chosen: dict[str, tuple[_Stamp, Chosen]] = {}
         self._lock = threading.Lock()
         self._usual: Environment | None = None
+        self._scripts: Scripts | None = None
 
     @property
     def usual(self) -> Environment:
@@ -75,7 +79,27 @@ class Environments:
         `kernelspec` is None where they could not be followed, and `notes` say why. Raises
         `KernelError` for those that cannot be met.
         """
-        return None
+        if b"# ///" not in source:
+            return None
+        # Nobody's start waits for it.
+        from kernels.environments import scripts
+        from kernels.environments.choosing import chosen
+        from kernels.launching import kernel_environment
+
+        needs = scripts.metadata(source)
+        if needs is None:
+            return None
+        if self._scripts is None:
+            self._scripts = scripts.Scripts(self._settings.state_dir)
+        projects = self._settings.projects_dir
+        name = path.relative_to(projects).as_posix() if path.is_relative_to(projects) else path.name
+        environ = kernel_environment(self._environ)
+        made = await self._scripts.prepare(needs, name, environ)
+        if made is None:
+            words = "uv is not installed, so the script's metadata were not followed"
+            usual = await asyncio.to_thread(self.back)
+            return replace(usual, notes=(words,))
+        return await asyncio.to_thread(chosen, made, self._environ, "its metadata")
 
     def all(self) -> list[Environment]:
         """All that there are, in the order of `find_all`."""
