@@ -96,6 +96,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     export = _add(actions, "export", "write all that was run in a session into a notebook")
     export.add_argument("name", metavar="NAME", help="name of the session")
     export.add_argument("file", type=Path, metavar="FILE.ipynb", help="the file, a new one")
+    _add_packages(commands)
     _add(commands, "tools", "list the tools of a server")
     _add_export(commands)
 
@@ -163,6 +164,19 @@ def _add_notebook(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--cells", type=_words, help="the cells to run (default: all)")
     parser.add_argument("--allow-errors", action="store_true", help="go on after a cell's error")
+
+
+def _add_packages(commands: Any) -> None:
+    packages = _add(commands, "packages", "install packages where a session runs")
+    actions = packages.add_subparsers(dest="action", metavar="install", required=True)
+    text = "install packages into the session's own environment, by conda, uv or pip"
+    install = _add(actions, "install", text)
+    install.add_argument(
+        "--environment", type=_words, help="another environment than the session's"
+    )
+    install.add_argument(
+        "names", nargs="+", metavar="NAME", help="a package, as cowsay or 'cowsay>=6'"
+    )
 
 
 def _add_export(commands: Any) -> None:

@@ -112,6 +112,25 @@ class _Command:
         note(f"Session {name!r} is in {file}.")
         return 0
 
+    def packages(self) -> int:
+        options = self._options
+        arguments = {
+            "packages": options.names,
+            "session": options.session,
+            "environment": options.environment,
+        }
+        if all(tool.name != "install_packages" for tool in self._connection.list_tools()):
+            complain("This server installs no packages: its setting RMI_ALLOW_INSTALL is off.")
+            return FAILED
+        arguments = {name: value for name, value in arguments.items() if value}
+        self._progress.begin(f"installing {' '.join(options.names)}")
+        try:
+            report = self._progress.report
+            result = self._connection.call("install_packages", arguments, report)
+        finally:
+            self._progress.clear()
+        return show(result)
+
     def tools(self) -> int:
         tools = self._connection.list_tools()
         width = max((len(tool.name) for tool in tools), default=0)

@@ -74,9 +74,14 @@ class Connection:
         """The server's tools."""
         return self._do(self._client.list_tools())
 
-    def call(self, tool: str, arguments: dict[str, Any] | None = None) -> CallToolResult:
-        """Call a tool. Ctrl-C gives it up."""
-        return self._do(self._client.call(tool, arguments))
+    def call(
+        self,
+        tool: str,
+        arguments: dict[str, Any] | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> CallToolResult:
+        """Call a tool. Ctrl-C gives it up. `on_progress` is called in another thread."""
+        return self._do(self._client.call(tool, arguments, on_progress))
 
     def read(self, uri: str) -> str:
         """The text of a resource. Ctrl-C gives it up."""

@@ -143,7 +143,7 @@ class PackageTools:
             elif imported:
                 shown = ", ".join(sorted(imported)[:_MOST])
                 lines.append(
-                    f"Session {session.name!r} has imported {shown} and keeps the old until it is "
+                    f"Session {session.name!r} has imported {shown} and keeps the old one until it is "
                     "restarted (restart_session; its variables are lost then)."
                 )
         new = sorted({module for change in changes if change.after for module in change.modules})

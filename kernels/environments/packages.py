@@ -110,7 +110,7 @@ class _Work:
             raise EnvironmentUnfit(
                 f"{self._installer.name} would install {self._what}, but that breaks what is "
                 f"there, so nothing was changed: {'; '.join(conflicts)}. Ask for versions that go "
-                "together, of both in one call."
+                "together, all in one call."
             )
 
     def _why_not(self, ended: Ended) -> str:
