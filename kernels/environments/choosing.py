@@ -38,7 +38,9 @@ def named(text: str, projects: Path, environ: Mapping[str, str]) -> Environment:
     kind, rest = _split(text)
     found = find_all(projects, environ)
     if kind != "kernelspec" and (path := _as_path(rest, projects, environ)) is not None:
-        if (environment := _at(path, found, projects, environ)) is not None:
+        environment = _at(path, found, projects, environ)
+        # "conda:ds" does not mean a venv `ds` of the projects directory.
+        if environment is not None and (_is_path(rest) or kind in ("", environment.kind)):
             return environment
         if _is_path(rest):
             raise EnvironmentNotFound(_no_prefix(path))

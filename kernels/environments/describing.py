@@ -34,7 +34,7 @@ def describe(
     directory and beside it are called after their path from there ("venv:.venv"), where that is
     given. `environ`: where the user's own site-packages are; this process's when omitted.
     """
-    path = Path(os.path.abspath(python))
+    path = Path(os.path.abspath(python.partition("\0")[0]))
     prefix = _prefix(path)
     settings = venv_settings(prefix)
     kind = _kind(prefix, bool(settings))

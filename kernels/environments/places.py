@@ -89,7 +89,7 @@ def _base_of(prefix: Path) -> list[Path]:
 def _registered(file: Path) -> Iterator[Path]:
     """Those that conda has noted itself."""
     for line in text_of(file).splitlines():
-        if line.strip():
+        if line.strip() and "\0" not in line:
             yield Path(line.strip())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import shlex
@@ -81,29 +82,31 @@ class _Shell:
             process = subprocess.Popen(
                 [shell, "-c", program(self._scripts)],
                 env={name: text for name, text in self._environ.items() if name not in hidden},
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
+                bufsize=0,
                 start_new_session=True,
             )
         except (OSError, ValueError) as error:
             names = ", ".join(script.name for script in self._scripts)
             note = f"The activation scripts {names} could not be run: {error}."
             return self._environ, len(self._scripts), [note]
-        assert process.stdout is not None and process.stderr is not None
-        with process.stdout as stdout, process.stderr as stderr:
+        stdin, stdout, stderr = process.stdin, process.stdout, process.stderr
+        assert stdin is not None and stdout is not None and stderr is not None
+        with stdin, stdout, stderr:
             try:
-                hung = self._follow(stdout, stderr)
+                hung = self._follow(stdin, stdout, stderr)
             finally:
                 _end(process)
         return self._result(hung)
 
-    def _follow(self, stdout: IO[bytes], stderr: IO[bytes]) -> bool:
+    def _follow(self, stdin: IO[bytes], stdout: IO[bytes], stderr: IO[bytes]) -> bool:
         """Read until all is done, the shell has ended, or time is up: whether that is so."""
-        assert sys.platform != "win32"
         with selectors.DefaultSelector() as selector:
             for stream in (stdout, stderr):
-                os.set_blocking(stream.fileno(), False)
+                if sys.platform != "win32":
+                    os.set_blocking(stream.fileno(), False)
                 selector.register(stream, selectors.EVENT_READ)
             until = min(time.monotonic() + self._limit, self._until)
             while len(self._looks) <= len(self._scripts):
@@ -111,25 +114,31 @@ class _Shell:
                 if wait <= 0:
                     return True
                 ready = [key.fileobj for key, _ in selector.select(wait)]
-                # What a script has said is there before it is told to have ended.
                 if stderr in ready and not self._hear(stderr):
                     selector.unregister(stderr)
                 if stdout in ready:
-                    if not (chunk := os.read(stdout.fileno(), 65536)):
-                        return False
+                    chunk = os.read(stdout.fileno(), 65536)
+                    # What a script has said is there once it is told to have ended.
                     self._hear(stderr)
+                    if not chunk:
+                        return False
                     if self._take(chunk):
+                        with contextlib.suppress(OSError):
+                            stdin.write(b"\n")
                         until = min(time.monotonic() + self._limit, self._until)
         return False
 
     def _hear(self, stderr: IO[bytes]) -> bool:
-        """Keep the end of what was said; False once nobody can say any more."""
-        try:
-            chunk = os.read(stderr.fileno(), 65536)
-        except BlockingIOError:
-            return True
-        self._words = (self._words + chunk)[-_WORDS:]
-        return bool(chunk)
+        """Keep the end of what is said by now; False once nobody can say any more."""
+        for _ in range(100):
+            try:
+                chunk = os.read(stderr.fileno(), 65536)
+            except BlockingIOError:
+                break
+            if not chunk:
+                return False
+            self._words = (self._words + chunk)[-_WORDS:]
+        return True
 
     def _take(self, chunk: bytes) -> bool:
         """Take what the shell tells; whether a script has ended."""
@@ -187,7 +196,7 @@ _BROKEN = "The shell for the activation scripts did not answer; what they set is
 
 def program(scripts: Sequence[Path], platform: str = sys.platform) -> str:
     """What the shell runs: after each script, its status and all variables, each ended by NUL, and
-    one NUL more."""
+    one NUL more. Then it waits for a line, that what was said be told from what comes next."""
     if platform == "linux":
         # It needs nothing that scripts could have broken but the C library.
         tell = "env"
@@ -199,11 +208,12 @@ def program(scripts: Sequence[Path], platform: str = sys.platform) -> str:
     else:
         code = "import os; os.write(1, b''.join(b'%b=%b\\0' % v for v in os.environb.items()))"
         tell = f"{shlex.quote(sys.executable)} -I -S -c {shlex.quote(code)}"
-    look = f"printf '%s\\0' \"$RMI_SOURCED\"; {tell}; printf '\\0'"
+    look = f"printf '%s\\0' \"$RMI_SOURCED\"; {tell}; printf '\\0'; read -r RMI_SOURCED"
     lines = ["RMI_SOURCED=0", look]
     for script in scripts:
         # As the left side of `||` a script with `set -e` does not end the shell.
-        lines.append(f". {shlex.quote(str(script))} >/dev/null && RMI_SOURCED=0 || RMI_SOURCED=$?")
+        run = f". {shlex.quote(str(script))} </dev/null >/dev/null"
+        lines.append(f"{run} && RMI_SOURCED=0 || RMI_SOURCED=$?")
         lines += ["set +aeufvx; trap - EXIT", look]
     return "\n".join(lines)
 
