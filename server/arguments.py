@@ -13,6 +13,10 @@ _SESSION = Field(
     description="Name of the session whose kernel runs it. Variables stay in a session from run "
     "to run. Letters, digits, spaces and . _ / - ; at most 100."
 )
+_OWN_SESSION = Field(
+    description="Name of the session, as for run_code. Left out: default, or one of its own for a "
+    "script whose metadata ask for an environment."
+)
 _TIMEOUT = Field(description="Seconds the run may take. Left out: the server's default.")
 _STDIN = Field(
     description="Text that the program reads as its standard input; input() takes its lines."
@@ -22,13 +26,19 @@ _BACKGROUND = Field(
     description="Return at once with the run's id, and let it run on; get_output then tells how "
     "it gets on. For what takes more than some 30 seconds; give a timeout that suffices."
 )
+_ENVIRONMENT = Field(
+    description="Where a new session runs: a name of list_environments (conda:ds, venv:.venv), a "
+    "kernelspec, or the path of a Python or its folder. With `restart` a session moves there."
+)
 _FILE = Field(description="Path relative to the projects directory, for example 'demo/plot.py'.")
 
 SessionName = Annotated[str, _SESSION]
+OwnSession = Annotated[str | None, _OWN_SESSION]
 Timeout = Annotated[float | None, _TIMEOUT]
 Stdin = Annotated[str, _STDIN]
 Restart = Annotated[bool, _RESTART]
 Background = Annotated[bool, _BACKGROUND]
+EnvironmentName = Annotated[str | None, _ENVIRONMENT]
 FileName = Annotated[str, _FILE]
 
 RUNS = ToolAnnotations(

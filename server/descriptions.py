@@ -56,6 +56,9 @@ obeys; a kernel that does not is restarted, and the answer says so.
 Give `session` or `run_id`; with neither, the session is `default`.""",
     "list_sessions": """\
 List the sessions: state, age, idle time, memory, Python, number of runs.""",
+    "list_environments": """\
+List where sessions can run: conda environments, venvs, pyenv's Pythons, and kernelspecs of any
+language, each with its name for `environment`, its version, and whether it can run kernels.""",
     "list_variables": """\
 List the variables of a session: name, type, size or shape, and the value's beginning.
 

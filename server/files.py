@@ -67,6 +67,10 @@ class Projects:
         """The absolute path of `name`, for messages and for the program itself."""
         return self.root / self._relative(name)
 
+    def shown(self, path: Path) -> str:
+        """The name of a file below the root, as text that can be printed."""
+        return os.fsencode(path.relative_to(self.root)).decode("utf-8", "backslashreplace")
+
     def _relative(self, name: str) -> str:
         if not name.strip():
             raise FileError("The file name is empty; give one relative to the projects directory.")

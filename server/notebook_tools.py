@@ -13,7 +13,8 @@ from pydantic import Field
 from kernels.errors import KernelError
 from kernels.registry import Registry
 from notebooks.errors import NotebookError
-from server.arguments import Background, Restart, Stdin, refusal
+from server.arguments import Background, EnvironmentName, Restart, Stdin, refusal
+from server.environments import Environments
 from server.files import FileError, Projects
 from server.principal import principal
 from server.run_tools import RunTools
@@ -29,14 +30,21 @@ NotebookName = Annotated[
 class NotebookTools:
     """The tools over one projects directory; `runs` begins what is to be run."""
 
-    def __init__(self, projects: Projects, registry: Registry, runs: RunTools) -> None:
+    def __init__(
+        self,
+        projects: Projects,
+        registry: Registry,
+        runs: RunTools,
+        environments: Environments,
+    ) -> None:
         self._projects, self._registry, self._runs = projects, registry, runs
+        self._environments = environments
 
     def _work(self) -> NotebookWork:
         # With the first call, not with the server's start.
         from server.notebook_work import NotebookWork
 
-        return NotebookWork(self._projects, self._registry, principal())
+        return NotebookWork(self._projects, self._registry, self._environments, principal())
 
     async def run_notebook(
         self,
@@ -68,7 +76,9 @@ class NotebookTools:
         stdin: Stdin = "",
         restart: Restart = False,
         background: Background = False,
+        environment: EnvironmentName = None,
     ) -> ToolResult | InputRequiredResult:
+        where = await self._runs.place(environment)
         try:
             prepared = await asyncio.to_thread(
                 self._work().prepare,
@@ -80,6 +90,7 @@ class NotebookTools:
                 session,
                 stdin,
                 restart,
+                where,
             )
         except (FileError, KernelError) as error:
             raise refusal(error) from None
@@ -92,7 +103,7 @@ class NotebookTools:
             timeout,
             prepared.restart,
             background,
-            prepared.kernelspec,
+            prepared.environment,
         )
 
     async def read_notebook(

@@ -3,17 +3,17 @@ call of one of them."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from kernels import kernelspecs
+from kernels.environments.describing import describe_kernelspec
+from kernels.environments.environment import Chosen
 from kernels.errors import KernelspecNotFound, SessionNotFound
 from kernels.kernelspecs import Kernelspec
 from kernels.registry import Registry
+from kernels.session import Session
 from notebooks import percent
 from notebooks.editing import edit
 from notebooks.errors import NotebookError
@@ -24,11 +24,10 @@ from notebooks.running import NotebookRun
 from notebooks.saving import Saver
 from notebooks.selection import select
 from notebooks.storage import Stamp
+from server.environments import Environments
 from server.files import FileError, Projects
+from server.names import own_session
 from server.notebook_files import ProjectNotebook
-
-#: Characters of a session's name that may be a notebook's.
-_NAME = 80
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Prepared:
     run: NotebookRun
     session: str
     restart: bool
-    kernelspec: Kernelspec | None
+    environment: Chosen | None
 
 
 class NotebookWork:
@@ -48,8 +47,11 @@ class NotebookWork:
     disk does: call it in a thread.
     """
 
-    def __init__(self, projects: Projects, registry: Registry, owner: str) -> None:
+    def __init__(
+        self, projects: Projects, registry: Registry, environments: Environments, owner: str
+    ) -> None:
         self._projects, self._registry, self._owner = projects, registry, owner
+        self._environments = environments
 
     def prepare(
         self,
@@ -61,7 +63,9 @@ class NotebookWork:
         session: str | None,
         stdin: str,
         restart: bool,
+        asked: Chosen | None = None,
     ) -> Prepared:
+        """A run of the notebook; `asked`: the environment that the caller wants for it."""
         notebook, target, seen = self._opened(file_name, output_file)
         words = list(notebook.notes)
         numbers = select(notebook, cells)
@@ -70,11 +74,21 @@ class NotebookWork:
             words += inject(notebook, parameters)
             numbers = _with_injected(notebook, len(before), numbers)
         path = self._projects.path(file_name)
-        kernelspec = self._kernelspec(notebook, path.parent, session, words)
-        if stdin and kernelspec is not None and kernelspec.ipykernel is None:
+        shown = self._projects.shown(path)
+        own = session is None
+        name = own_session("notebook", shown) if session is None else session
+        restart = restart or (own and cells is None)
+        there = self._session(name)
+        if asked is not None:
+            _check_language(notebook, asked)
+            environment = _started_in(asked, path.parent) if own else asked
+        elif there is not None and (not own or not restart or _was_asked_for(there)):
+            environment = self._of_session(notebook, there, words)
+        else:
+            environment = _started_in(self._of_notebook(notebook, words), path.parent)
+        spec = environment.kernelspec
+        if stdin and spec is not None and spec.ipykernel is None:
             raise NotebookError("Its kernel takes no `stdin`; only kernels of Python do here.")
-        name = path.relative_to(self._projects.root)
-        shown = os.fsencode(name).decode("utf-8", "backslashreplace")
         run = NotebookRun(
             shown,
             notebook,
@@ -85,13 +99,7 @@ class NotebookWork:
             allow_errors,
             words,
         )
-        own = session is None
-        return Prepared(
-            run,
-            session_of(shown) if session is None else session,
-            restart or (own and cells is None),
-            kernelspec,
-        )
+        return Prepared(run, name, restart, environment)
 
     def _opened(
         self, file_name: str, output_file: str | None
@@ -119,48 +127,34 @@ class NotebookWork:
         target = ProjectNotebook(self._projects, output_file)
         return notebook, target, target.stamp()
 
-    def _kernelspec(
-        self, notebook: Notebook, folder: Path, session: str | None, words: list[str]
-    ) -> Kernelspec | None:
-        """What the notebook's kernel is to be; None: the session's usual Python."""
-        name, language = notebook.kernelspec, notebook.language
-        spec = None
-        if name:
-            try:
-                spec = kernelspecs.find(name)
-            except KernelspecNotFound as error:
-                if language != "python":
-                    raise
-                if name.lower() != "python3":
-                    words.append(f"{error} It ran in the session's Python.")
-        elif language != "python":
-            raise NotebookError(
-                f"It is written in {language} and names no kernelspec. Choose its kernel in "
-                "Jupyter and save it."
-            )
-        if spec is not None and spec.is_default:
-            spec = None
-        elif spec is not None and spec.ipykernel is None:
-            # Our guest goes into the notebook's folder; other kernels have to be started there.
-            spec = replace(spec, directory=str(folder))
-        if session is None:
-            return spec
+    def _session(self, name: str) -> Session | None:
         try:
-            there = self._registry.find(self._owner, session).kernelspec
+            return self._registry.find(self._owner, name)
         except SessionNotFound:
-            return spec
-        spoken = "python" if there is None else there.language.lower()
-        if spoken != language:
+            return None
+
+    def _of_notebook(self, notebook: Notebook, words: list[str]) -> Chosen:
+        """Where the notebook itself wants to run."""
+        spec = _kernelspec(notebook, words)
+        if spec is None:
+            return self._environments.back()
+        return Chosen(describe_kernelspec(spec), spec, "its kernelspec")
+
+    def _of_session(self, notebook: Notebook, there: Session, words: list[str]) -> Chosen:
+        """Where a session is that runs the notebook, whatever that wants."""
+        spec, has = _kernelspec(notebook, words), there.kernelspec
+        spoken = "python" if has is None else has.language.lower()
+        if spoken != notebook.language:
             raise NotebookError(
-                f"It is written in {language}, but session {session!r} runs {spoken}. "
+                f"It is written in {notebook.language}, but session {there.name!r} runs {spoken}. "
                 "Leave `session` out, or name another."
             )
-        if spec is not None and (there is None or there.name != spec.name):
+        if spec is not None and (has is None or has.name != spec.name):
             words.append(
-                f"It asks for the kernelspec {name!r}, but ran in the kernel of session "
-                f"{session!r}."
+                f"It asks for the kernelspec {notebook.kernelspec!r}, but ran in the kernel of "
+                f"session {there.name!r}."
             )
-        return there
+        return there.environment or self._environments.back()
 
     def read(self, file_name: str, cell: int | str | None, offset: int, limit: int) -> str:
         data, _ = ProjectNotebook(self._projects, file_name).read()
@@ -179,13 +173,48 @@ class NotebookWork:
         return "\n".join(words)
 
 
-def session_of(name: str) -> str:
-    """The name of a notebook's own session."""
-    plain = re.sub(r"[^\w./ \-]", "_", name, flags=re.ASCII)
-    if plain != name or len(plain) > _NAME:
-        digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
-        plain = f"{plain[-_NAME:]} {digest}"
-    return f"notebook {plain}"
+def _kernelspec(notebook: Notebook, words: list[str]) -> Kernelspec | None:
+    """What the notebook names; None: no particular Python."""
+    name, language = notebook.kernelspec, notebook.language
+    if not name:
+        if language != "python":
+            raise NotebookError(
+                f"It is written in {language} and names no kernelspec. Choose its kernel in "
+                "Jupyter and save it."
+            )
+        return None
+    try:
+        spec = kernelspecs.find(name)
+    except KernelspecNotFound as error:
+        if language != "python":
+            raise
+        if name.lower() != "python3":
+            words.append(f"{error} It ran in the session's Python.")
+        return None
+    return None if spec.is_default else spec
+
+
+def _was_asked_for(session: Session) -> bool:
+    """Whether a caller has chosen where it is."""
+    where = session.environment
+    return where is not None and where.kernelspec is not None and not where.why
+
+
+def _check_language(notebook: Notebook, asked: Chosen) -> None:
+    spoken = "python" if asked.kernelspec is None else asked.kernelspec.language.lower()
+    if spoken != notebook.language:
+        raise NotebookError(
+            f"It is written in {notebook.language}, but {asked.environment.name} runs {spoken}. "
+            "Name another environment, or none."
+        )
+
+
+def _started_in(environment: Chosen, folder: Path) -> Chosen:
+    """Our guest goes into the notebook's folder; other kernels have to be started there."""
+    spec = environment.kernelspec
+    if spec is None or spec.ipykernel is not None or spec.directory:
+        return environment
+    return replace(environment, kernelspec=replace(spec, directory=str(folder)))
 
 
 def _with_injected(notebook: Notebook, before: int, numbers: list[int]) -> list[int]:

@@ -62,6 +62,8 @@ def facts_line(result: RunResult) -> str:
     if result.status is Status.DIED:
         parts.append("kernel died")
     parts += [f"{result.duration:.2f} s", f"session {result.session}", f"run {result.run_id}"]
+    if result.environment is not None:
+        parts.append(clean(result.environment.title))
     return f"[{' · '.join([*parts, *result.notes])}]"
 
 
@@ -80,6 +82,14 @@ def facts(result: RunResult, truncated: bool) -> dict[str, Any]:
     }
     if result.signal is not None:
         known["signal"] = result.signal
+    if result.environment is not None:
+        where = result.environment.environment
+        known["environment"] = {
+            "name": where.name,
+            "version": where.version,
+            "python": where.python,
+            "by": result.environment.why,
+        }
     return known
 
 

@@ -19,17 +19,29 @@ from kernels.result import RunResult
 from kernels.run import Run
 from kernels.steps import Once, Work
 from server import pages, questions, render
-from server.arguments import Background, FileName, Restart, SessionName, Stdin, Timeout, refusal
+from server.arguments import (
+    Background,
+    EnvironmentName,
+    FileName,
+    OwnSession,
+    Restart,
+    SessionName,
+    Stdin,
+    Timeout,
+    refusal,
+)
 from server.document import Faces
+from server.environments import Environments
 from server.files import FileError, Projects
 from server.missing import explained, missing_module
+from server.names import own_session
 from server.principal import principal
 from server.progress import ask, follow, wait_for_news
 from server.questions import Answer, Audience
 from server.settings import Settings
 
 if TYPE_CHECKING:
-    from kernels.kernelspecs import Kernelspec
+    from kernels.environments.environment import Chosen
 
 #: Seconds that get_output may wait: many clients give a call up after 60.
 MAX_WAIT = 50
@@ -43,12 +55,14 @@ class RunTools:
         settings: Settings,
         registry: Registry,
         projects: Projects,
+        environments: Environments,
         faces: Faces,
         audience: Audience | None = None,
     ) -> None:
         self._settings = settings
         self._registry = registry
         self._projects = projects
+        self._environments = environments
         self._faces = faces
         self._audience = audience
 
@@ -60,16 +74,29 @@ class RunTools:
             list[str] | None,
             Field(description="Command-line arguments, the script's sys.argv[1:]."),
         ] = None,
-        session: SessionName = "default",
+        session: OwnSession = None,
         timeout: Timeout = None,
         stdin: Stdin = "",
         restart: Restart = False,
         background: Background = False,
+        environment: EnvironmentName = None,
     ) -> ToolResult | InputRequiredResult:
         if again := questions.answered(ctx):
             return await self._go_on(ctx, again)
         request = await asyncio.to_thread(self._file_request, file_name, args or [], stdin)
-        return await self._run(ctx, request, session, timeout, restart, background)
+        name = "default" if session is None else session
+        notes: tuple[str, ...] = ()
+        where = await self.place(environment)
+        if where is None and (own := await self._for_script(request)) is not None:
+            if own.kernelspec is None:
+                notes = own.notes
+            else:
+                where = own
+                if session is None:
+                    name = own_session("script", self._projects.shown(request.path))
+                    # Made anew when its metadata have changed.
+                    restart = restart or not self._registry.is_in(principal(), name, own)
+        return await self._run(ctx, request, name, timeout, restart, background, where, notes)
 
     async def run_code(
         self,
@@ -80,11 +107,27 @@ class RunTools:
         stdin: Stdin = "",
         restart: Restart = False,
         background: Background = False,
+        environment: EnvironmentName = None,
     ) -> ToolResult | InputRequiredResult:
         if again := questions.answered(ctx):
             return await self._go_on(ctx, again)
-        request = CodeRequest(code, stdin)
-        return await self._run(ctx, request, session, timeout, restart, background)
+        request, where = CodeRequest(code, stdin), await self.place(environment)
+        return await self._run(ctx, request, session, timeout, restart, background, where)
+
+    async def place(self, environment: str | None) -> Chosen | None:
+        """What a call means by `environment`; None: wherever the session is."""
+        if environment is None:
+            return None
+        try:
+            return await asyncio.to_thread(self._environments.choose, environment)
+        except KernelError as error:
+            raise refusal(error) from None
+
+    async def _for_script(self, request: FileRequest) -> Chosen | None:
+        try:
+            return await self._environments.for_script(request.path, request.source)
+        except KernelError as error:
+            raise refusal(error) from None
 
     def _file_request(self, file_name: str, args: list[str], stdin: str) -> FileRequest:
         try:
@@ -103,12 +146,16 @@ class RunTools:
         timeout: float | None,
         restart: bool,
         background: bool,
+        environment: Chosen | None,
+        notes: tuple[str, ...] = (),
     ) -> ToolResult | InputRequiredResult:
         asked = questions.can_ask(ctx) or (
             self._audience is not None and self._audience.is_there(principal())
         )
         request = replace(request, ask=asked)
-        return await self.start(ctx, request, session, timeout, restart, background)
+        return await self.start(
+            ctx, request, session, timeout, restart, background, environment, notes
+        )
 
     async def start(
         self,
@@ -118,12 +165,15 @@ class RunTools:
         timeout: float | None,
         restart: bool,
         background: bool,
-        kernelspec: Kernelspec | None = None,
+        environment: Chosen | None = None,
+        notes: tuple[str, ...] = (),
     ) -> ToolResult | InputRequiredResult:
         """Begin a run; its result, or that it has begun."""
         try:
             seconds = self._seconds(timeout)
-            run = self._registry.submit(principal(), session, work, seconds, restart, kernelspec)
+            run = self._registry.submit(
+                principal(), session, work, seconds, restart, environment, notes
+            )
             return pages.begun(run) if background else await self._follow(ctx, run)
         except KernelError as error:
             raise refusal(error) from None

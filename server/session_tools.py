@@ -54,8 +54,9 @@ class SessionTools:
             parts.append(f"idle {_span(session.idle_seconds)}")
         if memory is not None:
             parts.append(f"{memory / 1e6:.0f} MB")
-        spec = session.kernelspec
-        parts.append(self._settings.python if spec is None else spec.display_name)
+        where = session.environment
+        plain = where is None or where.is_unsaid
+        parts.append(self._settings.python if where is None or plain else clean(where.title))
         parts.append(f"{session.count} runs")
         return f"{session.name}: {' · '.join(parts)}"
 

@@ -12,6 +12,8 @@ from kernels.registry import Registry
 from server.arguments import CHANGES, EDITS, INSTALLS, LOOKS, RUNS
 from server.descriptions import DESCRIPTIONS
 from server.document import Faces
+from server.environment_tools import EnvironmentTools
+from server.environments import Environments
 from server.file_tools import FileTools
 from server.files import Projects
 from server.notebook_tools import NotebookTools
@@ -31,10 +33,12 @@ def register_tools(
 ) -> None:
     """Add every tool to `server`."""
     projects = Projects(settings.projects_dir)
-    runs = RunTools(settings, registry, projects, faces, audience)
+    environments = Environments(settings)
+    runs = RunTools(settings, registry, projects, environments, faces, audience)
     sessions = SessionTools(settings, registry, audience)
     files = FileTools(projects)
-    notebooks = NotebookTools(projects, registry, runs)
+    notebooks = NotebookTools(projects, registry, runs, environments)
+    places = EnvironmentTools(settings, environments)
     packages = PackageTools(settings, registry)
     tools: list[tuple[Callable[..., Any], ToolAnnotations]] = [
         (runs.run_python, RUNS),
@@ -44,6 +48,7 @@ def register_tools(
         (runs.stop_run, CHANGES),
         (sessions.list_sessions, LOOKS),
         (sessions.list_variables, LOOKS),
+        (places.list_environments, LOOKS),
         (sessions.restart_session, CHANGES),
         (sessions.close_session, CHANGES),
         (notebooks.read_notebook, LOOKS),

@@ -14,6 +14,7 @@ both_eras = pytest.mark.parametrize("mode", ["auto", "legacy"])
 NAMES = {
     "run_python", "run_code", "get_output", "stop_run", "list_sessions", "list_variables",
     "restart_session", "close_session", "list_files", "read_file", "write_file",
+    "list_environments",
     "run_notebook", "read_notebook", "edit_notebook",
 }  # fmt: skip
 META = "rmi-agent/run"

@@ -58,6 +58,7 @@ async def test_every_tool_answers(caller: Caller, projects: Path) -> None:
     await ask("edit_notebook", file_name="n.ipynb", operations=[{"op": "delete", "cell": 0}])
     await ask("list_variables")
     await ask("list_sessions")
+    await ask("list_environments")
     await ask("stop_run")
     await ask("restart_session")
     await ask("close_session")
@@ -112,6 +113,7 @@ class TestTheList:
             "stop_run": change,
             "list_sessions": look,
             "list_variables": look,
+            "list_environments": look,
             "restart_session": change,
             "close_session": change,
             "list_files": look,

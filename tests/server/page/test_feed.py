@@ -7,8 +7,10 @@ import gc
 import json
 from pathlib import Path
 
+from server.environments import Environments
 from server.files import Projects
 from server.notebook_work import NotebookWork
+from server.settings import Settings
 from tests.conftest import until
 from tests.server.page.conftest import House
 
@@ -242,7 +244,7 @@ async def test_who_reads_slowly_is_told_to_begin_anew(house: House) -> None:
 
 
 async def test_the_cells_of_a_notebook_are_told_as_they_are_done(
-    house: House, projects: Path
+    house: House, projects: Path, settings: Settings
 ) -> None:
     """With what each has shown; none of its output is told twice."""
     cells = [
@@ -253,7 +255,7 @@ async def test_the_cells_of_a_notebook_are_told_as_they_are_done(
         cell["execution_count"] = None  # type: ignore[assignment]
     notebook = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": cells}
     (projects / "n.ipynb").write_text(json.dumps(notebook))
-    work = NotebookWork(Projects(projects), house.registry, "")
+    work = NotebookWork(Projects(projects), house.registry, Environments(settings), "")
     ready = work.prepare("n.ipynb", None, None, None, False, None, "", False)
     browser = house.browser()
     async with browser.watching() as page:
