@@ -7,8 +7,6 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import PurePath
 
-import psutil
-
 #: What cmd itself sets.
 _CMDS = frozenset({"PROMPT", "=EXITCODE", "=C:", "=D:"})
 
@@ -73,6 +71,8 @@ def run(
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
+    import psutil
+
     with contextlib.suppress(psutil.Error):
         for child in psutil.Process(process.pid).children(recursive=True):
             with contextlib.suppress(psutil.Error):

@@ -23,7 +23,8 @@ _CONDA_FILES = ("environment.yml", "environment.yaml")
 _USUAL = "Sessions run in the server's own Python."
 #: A line of YAML at the top level: its key, and its value in quotes or without.
 _LINE = re.compile(
-    r"""^(name|prefix)[ \t]*:[ \t]*(?:"([^"\n]*)"|'([^'\n]*)'|([^\s#][^\n]*?))[ \t\r]*(?:[ \t]#.*)?$""",
+    r"""^(name|prefix)[ \t]*:[ \t]*"""
+    r"""(?:"([^"\n]*)"|'([^'\n]*)'|([^\s#][^\n]*?))[ \t\r]*(?:[ \t]#.*)?$""",
     re.MULTILINE,
 )
 

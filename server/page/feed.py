@@ -13,8 +13,7 @@ from kernels.registry import Registry
 from kernels.run import Run
 from kernels.session import Session
 from server.page.following import Followed
-from server.page.pythons import Description
-from server.page.views import Askings, encoded, run_view, session_view
+from server.page.views import Askings, Description, encoded, run_view, session_view
 from server.page.weighing import Weighing
 
 #: Seconds between two looks while something runs: more with many pages, so that looking and sending

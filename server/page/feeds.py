@@ -12,8 +12,7 @@ from kernels.steps import Work
 from kernels.watch import Kind
 from server.page.answering import client_is_asked, refuse_in_time
 from server.page.feed import Feed
-from server.page.pythons import describe
-from server.page.views import Askings, asker
+from server.page.views import Askings, asker, described
 
 
 class Feeds:
@@ -25,7 +24,7 @@ class Feeds:
 
     def __init__(self, python: str, projects: Path, url: str = "") -> None:
         self.url = url
-        self._python = describe(python)
+        self._python = described(python)
         self._registry: Registry | None = None
         self._feeds: dict[str, Feed] = {}
         self._refusing: set[asyncio.Task[None]] = set()

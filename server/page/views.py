@@ -7,19 +7,20 @@ import sys
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from fastmcp.server.dependencies import get_context
 
+from kernels.environments.describing import describe
 from kernels.errors import KernelError
 from kernels.execution import FileRequest
 from kernels.run import Run
 from kernels.session import Session
 from kernels.steps import Once, Work
 from kernels.transcript import clean
-from server.page.pythons import Description, describe
 
 if TYPE_CHECKING:
     from kernels.kernelspecs import Kernelspec
@@ -76,6 +77,23 @@ def _client() -> str:
     return clean(str(name))[:_MOST]
 
 
+@dataclass(frozen=True)
+class Description:
+    """A Python in words: "Python 3.12.1", and the name of its environment, "conda:ds"; that is ""
+    where it has none but its path."""
+
+    python: str
+    environment: str
+
+
+@lru_cache(maxsize=100)
+def described(python: str) -> Description:
+    """Of the interpreter at this path; looked at once."""
+    found = describe(python)
+    name = "" if found.kind == "python" else clean(found.name)
+    return Description(f"Python {found.version}".strip(), name)
+
+
 def session_view(session: Session, memory: int | None, usual: Description) -> dict[str, Any]:
     """S of the page's protocol. `memory` in bytes; `usual`: the Python of its kernels, where they
     have no kernelspec."""
@@ -95,8 +113,12 @@ def session_view(session: Session, memory: int | None, usual: Description) -> di
 
 
 def _described(spec: Kernelspec) -> Description:
-    environment = describe(spec.argv[0]).environment if spec.ipykernel is not None else ""
-    return Description(clean(spec.display_name), clean(environment))
+    title, name = clean(spec.display_name), clean(spec.name)
+    if title.endswith(f" ({name})"):
+        # It was made for an environment, by whose name it goes.
+        return Description(title.removesuffix(f" ({name})"), name)
+    environment = described(spec.argv[0]).environment if spec.ipykernel is not None else ""
+    return Description(title, environment)
 
 
 def run_view(run: Run, asked: Asked) -> dict[str, Any]:
