@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from string import Template
 from typing import TYPE_CHECKING, Any, Literal
 
+from kernels import jupyter
 from kernels.errors import KernelspecNotFound
 
 if TYPE_CHECKING:
@@ -134,6 +135,7 @@ class _Unusable(Exception):
 
 
 def _manager() -> KernelSpecManager:
+    jupyter.load()
     from jupyter_client.kernelspec import KernelSpecManager
 
     manager = KernelSpecManager()

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from kernels import jupyter
 from kernels.kernel import Channel, Exit, Message
 from kernels.launching import Launched
 from kernels.processes import Processes
@@ -75,6 +76,7 @@ class ProcessKernel(ABC):
             ready.cancel()
             exited.cancel()
         if not process.exited.is_set():
+            jupyter.load()
             from kernels.channels import Channels
 
             connection = self._launched.connection
