@@ -97,6 +97,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     export.add_argument("name", metavar="NAME", help="name of the session")
     export.add_argument("file", type=Path, metavar="FILE.ipynb", help="the file, a new one")
     _add_packages(commands)
+    _add(commands, "environments", "list where sessions can run")
     _add(commands, "tools", "list the tools of a server")
     _add_export(commands)
 
@@ -131,6 +132,12 @@ def _add_running(
     words = f"{each} (default: the server's)"
     parser.add_argument("--timeout", type=_seconds, metavar="SECONDS", help=words)
     parser.add_argument("--restart", action="store_true", help="begin in a fresh kernel")
+    parser.add_argument(
+        "--environment",
+        type=_words,
+        metavar="NAME",
+        help="where a new session runs: one that `environments` lists, a kernelspec, or a path",
+    )
     parser.add_argument(
         "--images", type=Path, default=Path(), metavar="DIR", help="folder for images (default: .)"
     )

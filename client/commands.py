@@ -131,6 +131,9 @@ class _Command:
             self._progress.clear()
         return show(result)
 
+    def environments(self) -> int:
+        return self._tell("list_environments")
+
     def tools(self) -> int:
         tools = self._connection.list_tools()
         width = max((len(tool.name) for tool in tools), default=0)
@@ -165,7 +168,7 @@ class _Command:
         options = self._options
         session = session or self._session
         # Only what was asked for: another server's tool may know fewer arguments.
-        for name in ("session", "timeout", "stdin", "restart"):
+        for name in ("session", "timeout", "stdin", "restart", "environment"):
             arguments[name] = getattr(options, name, None)
         arguments = {name: value for name, value in arguments.items() if value}
         self._progress.begin(title)
