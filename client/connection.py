@@ -116,7 +116,9 @@ class Connection:
             # What runs in the session while ours waits is someone else's.
             if not waits:
                 with suppress(ServerError):
-                    await self._stop(session, has_parts)
+                    is_script = tool == "run_python" and "session" not in arguments
+                    kind = "notebook " if has_parts else "script " if is_script else ""
+                    await self._stop(session, kind)
                 if self._asker is not None:
                     self._asker.give_up()
                 await asyncio.sleep(_RESULT)
@@ -124,14 +126,16 @@ class Connection:
         work = self._client.call(tool, arguments, report, on_part=report_part)
         return self._do(work, stop)
 
-    async def _stop(self, session: str, is_notebook: bool) -> None:
-        """Stop what runs in a session; `is_notebook`: it certainly is a notebook, and runs."""
+    async def _stop(self, session: str, kind: str) -> None:
+        """Stop what runs in a session; `kind`: how the name begins of one of its own that it may
+        have, where it certainly runs; or ""."""
         stopped = await self._client.call("stop_run", {"session": session})
-        if not (stopped.is_error and is_notebook):
+        idle = stopped.is_error or text_of(stopped).startswith("Nothing is running")
+        if not (idle and kind):
             return
-        # There is no such session, so it has another name. If only one notebook runs in a
+        # Not in that session, so its own has another name. If only one of the kind runs in a
         # session of its own, then that is ours.
-        runs = own_runs(text_of(await self._client.call("list_sessions")))
+        runs = own_runs(text_of(await self._client.call("list_sessions")), kind)
         if len(runs) == 1:
             await self._client.call("stop_run", {"run_id": runs[0]})
 

@@ -80,7 +80,8 @@ def own_session(file_name: str) -> str:
     return f"{_OWN}{plain}"
 
 
-def own_runs(listing: str) -> list[str]:
-    """Ids of the runs that go on in notebooks' own sessions, of the text of `list_sessions`."""
-    found = (_RUNNING.search(line) for line in listing.splitlines() if line.startswith(_OWN))
+def own_runs(listing: str, kind: str = _OWN) -> list[str]:
+    """Ids of the runs that go on in notebooks' own sessions, of the text of `list_sessions`;
+    `kind`: in those whose names begin so."""
+    found = (_RUNNING.search(line) for line in listing.splitlines() if line.startswith(kind))
     return [match[1] for match in found if match]
