@@ -36,7 +36,8 @@ def named(text: str, projects: Path, environ: Mapping[str, str]) -> Environment:
             "the path of a prefix or an interpreter."
         )
     kind, rest = _split(text)
-    found = find_all(projects, environ)
+    may_be_kernelspec = kind == "kernelspec" or not (kind or _is_path(rest))
+    found = find_all(projects, environ, kernelspecs_too=may_be_kernelspec)
     if kind != "kernelspec" and (path := _as_path(rest, projects, environ)) is not None:
         environment = _at(path, found, projects, environ)
         # "conda:ds" does not mean a venv `ds` of the projects directory.
@@ -57,22 +58,32 @@ def named(text: str, projects: Path, environ: Mapping[str, str]) -> Environment:
 
 
 def choose(
-    text: str, projects: Path, environ: Mapping[str, str], why: str = "", usual: str = ""
+    text: str,
+    projects: Path,
+    environ: Mapping[str, str],
+    why: str = "",
+    usual: str = "",
+    installing: bool = False,
 ) -> Chosen:
     """What `named` finds, activated and ready to be started; `kernelspec` is None where it is the
     Python that sessions have anyway: `usual`, this process's own when omitted.
 
     Raises `EnvironmentNotFound`, and `EnvironmentUnfit` with the way out when it cannot run
-    kernels as its files stand. Runs its activation scripts: call it in a thread.
+    kernels as its files stand; `installing`: whether that may name the tool install_packages.
+    Runs its activation scripts: call it in a thread.
     """
-    return chosen(named(text, projects, environ), environ, why, usual)
+    return chosen(named(text, projects, environ), environ, why, usual, installing)
 
 
 def chosen(
-    environment: Environment, environ: Mapping[str, str], why: str = "", usual: str = ""
+    environment: Environment,
+    environ: Mapping[str, str],
+    why: str = "",
+    usual: str = "",
+    installing: bool = False,
 ) -> Chosen:
     """The same for an environment that is known already."""
-    if trouble := why_unfit(environment):
+    if trouble := why_unfit(environment, installing):
         raise EnvironmentUnfit(trouble)
     spec = environment.kernelspec
     if spec is not None:

@@ -14,22 +14,28 @@ from kernels import kernelspecs
 from kernels.environments.describing import describe, describe_kernelspec, interpreter
 from kernels.environments.environment import Environment
 from kernels.environments.places import conda_prefixes, pyenv_prefixes, venv_prefixes
+from kernels.environments.reading import folders_in
 
 _ORDER = ("conda", "venv", "pyenv", "python", "kernelspec")
 
 
-def find_all(projects: Path, environ: Mapping[str, str]) -> list[Environment]:
+def find_all(
+    projects: Path, environ: Mapping[str, str], kernelspecs_too: bool = True
+) -> list[Environment]:
     """All, in the order conda, venv, pyenv, plain Pythons, kernelspecs, each by name; no two of one
     name, and each real prefix once. The Python of this process is among them.
 
-    What cannot be read is passed over. Reads the disk: call it in a thread.
+    What cannot be read is passed over. `kernelspecs_too`: without them it takes less time. Reads
+    the disk: call it in a thread.
     """
     places = [
         *conda_prefixes(environ),
         *venv_prefixes(projects, environ),
         *pyenv_prefixes(environ),
     ]
-    found = [*_of_prefixes(places, projects, environ), *_of_kernelspecs(projects, environ)]
+    found = list(_of_prefixes(places, projects, environ))
+    if kernelspecs_too and _may_be_kernelspecs():
+        found += _of_kernelspecs(projects, environ)
     return _with_own_names(sorted(found, key=_rank))
 
 
@@ -53,6 +59,20 @@ def _of_kernelspecs(projects: Path, environ: Mapping[str, str]) -> Iterator[Envi
         # What Jupyter calls the Python of this process, which is there already.
         if not spec.is_default:
             yield describe_kernelspec(spec, projects, environ)
+
+
+def _may_be_kernelspecs() -> bool:
+    """Whether there is any but that of this process's Python: mostly there is none, and what reads
+    them takes longer to be imported than all else takes."""
+    from jupyter_core.paths import jupyter_path
+
+    own = os.path.join(sys.prefix, "share", "jupyter", "kernels")
+    ipython = os.environ.get("IPYTHONDIR") or os.path.expanduser(os.path.join("~", ".ipython"))
+    for folder in (*jupyter_path("kernels"), os.path.join(ipython, "kernels")):
+        names = set(folders_in(Path(folder)))
+        if names - ({"python3"} if os.path.normcase(folder) == os.path.normcase(own) else set()):
+            return True
+    return False
 
 
 def _real(prefix: Path) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kernels.environments import layout
 from kernels.environments.describing import PLAIN
-from kernels.environments.reading import is_file, listed, text_of
+from kernels.environments.reading import folders_in, is_file, listed, text_of
 from kernels.environments.sites import home
 
 #: Folders of a projects directory, and of what it lies in, that are looked into at most.
@@ -115,7 +115,7 @@ def _venvs(folders: Iterator[Path] | tuple[Path, ...]) -> Iterator[Path]:
 
 
 def _folders(parent: Path) -> Iterator[Path]:
-    for name in listed(parent)[:_MOST]:
+    for name in folders_in(parent)[:_MOST]:
         yield parent / name
 
 

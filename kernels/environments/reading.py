@@ -30,6 +30,22 @@ def listed(folder: Path) -> list[str]:
         return []
 
 
+def folders_in(folder: Path) -> list[str]:
+    """The names of the folders in a folder, in order; none where it cannot be read."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in entries if _is_folder(entry))
+    except (OSError, ValueError):
+        return []
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
 def text_of(path: Path, most: int = 1_000_000) -> str:
     """The first `most` characters of a file; "" where it cannot be read."""
     try:

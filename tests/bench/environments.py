@@ -1,0 +1,93 @@
+"""Rows about other environments than the server's own."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from tests.bench import memory
+from tests.bench.stdio import Server
+
+Sample = Callable[[], Awaitable[float]]
+Sides = tuple[Sample, ...]
+
+#: Seconds that a list of environments may take.
+_LISTED = 0.15
+#: Prefixes of each kind, fifty in all, and what each of them has: as many packages as an ordinary
+#: environment for data.
+_CONDAS, _VENVS, _PYENVS, _PACKAGES = 30, 12, 8, 300
+
+
+@asynccontextmanager
+async def listed(projects: Path) -> AsyncIterator[Sides]:
+    """`list_environments` of a server that runs, where there are fifty prefixes."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        _make_prefixes(home)
+        with Server("ours", projects, **_settings(home)) as server:
+            server.initialize()
+            server.call("list_environments", "e29")
+            memory.settle(server.pid)
+
+            async def ours() -> float:
+                return server.call("list_environments", "e29")
+
+            yield ours, _bound
+
+
+@asynccontextmanager
+async def listed_first(projects: Path) -> AsyncIterator[Sides]:
+    """The same as the first call of a server that has just begun."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        _make_prefixes(home)
+
+        async def ours() -> float:
+            with Server("ours", projects, **_settings(home)) as server:
+                server.initialize()
+                memory.settle(server.pid)
+                return server.call("list_environments", "e29")
+
+        yield ours, _bound
+
+
+async def _bound() -> float:
+    return _LISTED
+
+
+def _settings(home: Path) -> dict[str, str]:
+    """Variables by which a server finds these environments, and no others of this user's."""
+    return {"HOME": str(home), "PYENV_ROOT": str(home / ".pyenv"), "JUPYTER_DATA_DIR": str(home)}
+
+
+def _make_prefixes(home: Path) -> None:
+    """Prefixes as conda, venv and pyenv lay them out, as far as files tell."""
+    for number in range(_CONDAS):
+        prefix = home / "miniforge3" / "envs" / f"e{number}"
+        _make(prefix)
+        meta = prefix / "conda-meta"
+        meta.mkdir()
+        (meta / "python-3.12.7-hc5c86c4_0_cpython.json").touch()
+        for package in range(_PACKAGES):
+            (meta / f"package{package}-1.0-0.json").touch()
+    for number in range(_VENVS):
+        prefix = home / ".virtualenvs" / f"v{number}"
+        _make(prefix)
+        (prefix / "pyvenv.cfg").write_text("home = /usr/bin\nversion = 3.12.7\n")
+    for number in range(_PYENVS):
+        _make(home / ".pyenv" / "versions" / f"3.12.{number}")
+
+
+def _make(prefix: Path) -> None:
+    site = prefix / "lib" / "python3.12" / "site-packages"
+    site.mkdir(parents=True)
+    (prefix / "bin").mkdir()
+    os.symlink("/bin/sh", prefix / "bin" / "python3.12")
+    os.symlink("python3.12", prefix / "bin" / "python")
+    (site / "ipykernel-7.0.1.dist-info").mkdir()
+    for package in range(_PACKAGES):
+        (site / f"package{package}").mkdir()
+        (site / f"package{package}-1.0.dist-info").mkdir()
