@@ -96,8 +96,16 @@ def displays_of(result: RunResult) -> list[Display]:
 class Bench:
     """A folder, and a session that many scripts share, as those of an agent would."""
 
-    def __init__(self, folder: Path, registry: Registry, session: str = "default") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        registry: Registry,
+        session: str = "default",
+        interpreter: str = sys.executable,
+    ) -> None:
+        """`interpreter`: the Python that the session is of."""
         self.folder, self.registry, self.session = folder, registry, session
+        self._interpreter = interpreter
 
     def write(self, name: str, content: str | bytes) -> Path:
         """Write a file of the folder."""
@@ -134,7 +142,7 @@ class Bench:
         """Run a file as `python file.py` in its folder."""
         path = self.folder / name
         done = subprocess.run(
-            [sys.executable, path.name, *args],
+            [self._interpreter, path.name, *args],
             cwd=path.parent,
             env=ENVIRONMENT,
             input=stdin.encode(),
