@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kernels.environments import layout
 from kernels.environments.environment import Environment, Kind, as_numbers
-from kernels.environments.reading import holds, listed, text_of
+from kernels.environments.reading import holds, names_in, text_of
 from kernels.environments.sites import installed, libraries, site_folders, venv_settings
 from kernels.kernelspecs import Kernelspec
 
@@ -134,7 +134,7 @@ def _version(python: Path, prefix: Path, settings: Mapping[str, str]) -> str:
         return found[0]
     records = [
         name.split("-")[1]
-        for name in listed(prefix / "conda-meta")
+        for name in names_in(prefix / "conda-meta")
         if name.startswith(("python-3", "python-2")) and name.endswith(".json")
     ]
     if versions := [text for text in records if _VERSION.fullmatch(text)]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kernels.environments import layout
 from kernels.environments.environment import Environment
-from kernels.environments.reading import listed, text_of
+from kernels.environments.reading import listed, names_in, text_of
 
 _VERSION = re.compile(r"\d+(?:\.\d+)*")
 _RECORDS = (".dist-info", ".egg-info")
@@ -31,9 +31,8 @@ def installed(package: str, folders: Iterable[Path]) -> str:
     """The same, in these folders; the first one that has it counts."""
     beginning = package.lower().replace("-", "_") + "-"
     for folder in folders:
-        for name in listed(folder):
-            known = name.lower()
-            if known.startswith(beginning) and known.endswith(_RECORDS):
+        for name in names_in(folder):
+            if name.endswith(_RECORDS) and name[: len(beginning)].lower() == beginning:
                 if found := _VERSION.match(name, len(beginning)):
                     return found[0]
     return ""

@@ -221,7 +221,7 @@ def test_one_that_hangs_is_ended_with_all_that_it_has_started(
     }.items():
         (tmp_path / name).write_text(text)
         scripts.append(tmp_path / name)
-    sourced = source(scripts, machine.environ, limit=0.5)
+    sourced = source(scripts, machine.environ, limit=3)
     assert (sourced.environ["A"], sourced.environ["C"]) == ("1", "1")
     assert [note.split(" took")[0] for note in sourced.notes] == [
         "The activation script b.sh",
@@ -236,7 +236,7 @@ def test_all_together_have_a_limit_too(machine: Machine, tmp_path: Path) -> None
     scripts = [tmp_path / name for name in ("a.sh", "b.sh", "c.sh")]
     for script in scripts:
         script.write_text("sleep 1000")
-    _, last = source(scripts, machine.environ, limit=60, total=0.5).notes
+    _, last = source(scripts, machine.environ, limit=60, total=4).notes
     assert last == "There was no time left for these activation scripts: b.sh, c.sh."
 
 
