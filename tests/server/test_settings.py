@@ -66,6 +66,7 @@ def test_every_setting(tmp_path: Path, checkout: Path) -> None:
         "RMI_LOG_LEVEL": "debug",
         "RMI_AUDIT_LOG": "off",
         "RMI_PAGE": "8766",
+        "RMI_ALLOW_INSTALL": "on",
     }
     assert load(given) == Settings(
         projects_dir=(tmp_path / "p").resolve(),
@@ -82,6 +83,7 @@ def test_every_setting(tmp_path: Path, checkout: Path) -> None:
         log_level="debug",
         audit_log="off",
         page=8766,
+        allow_install=True,
     )
     assert load(dict.fromkeys(given, "")) == load({}), "empty is as if it were not there"
 
@@ -93,6 +95,7 @@ WRONG = [
     *((name, value) for name in ("RMI_GRACE", "RMI_IDLE_TIMEOUT") for value in SECONDS),
     *(("RMI_MAX_SESSIONS", value) for value in COUNTS),
     *(("RMI_PAGE", value) for value in ("no", "-1", "65536", "80.0")),
+    *(("RMI_ALLOW_INSTALL", value) for value in ("yes", "On", "1")),
     *(("RMI_POOL", value) for value in ("many", "-1", "1.5", "101")),
     *(("RMI_PRELOAD", value) for value in ("numpy pandas", "numpy;pandas", "a..b", "x.py,-y")),
     *(("RMI_ON_TIMEOUT", value) for value in ("kill", "Restart", "1")),
