@@ -77,6 +77,7 @@ def metadata(source: bytes | str) -> ScriptNeeds | None:
 
 def _placed(words: str, first: int) -> str:
     """A parser's words, with the line of the file in the place of the block's."""
+    words = words.replace("(at end of document)", "(at the end of the block)")
     return re.sub(r"\(at line (\d+), ", lambda at: f"(line {int(at[1]) + first}, ", words)
 
 
