@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
+import subprocess
+import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from tests.bench import memory
@@ -19,6 +24,8 @@ _LISTED = 0.15
 #: Prefixes of each kind, fifty in all, and what each of them has: as many packages as an ordinary
 #: environment for data.
 _CONDAS, _VENVS, _PYENVS, _PACKAGES = 30, 12, 8, 300
+#: What is installed where sessions are that are not in the server's environment.
+_KERNEL = "ipykernel==7.4.0"
 
 
 @asynccontextmanager
@@ -91,3 +98,76 @@ def _make(prefix: Path) -> None:
     for package in range(_PACKAGES):
         (site / f"package{package}").mkdir()
         (site / f"package{package}-1.0.dist-info").mkdir()
+
+
+@asynccontextmanager
+async def first(projects: Path) -> AsyncIterator[Sides]:
+    """The first result in another environment, of a server that has just begun and rested; with
+    jupyter_client, of its kernelspec."""
+    from jupyter_client.kernelspec import KernelSpecManager
+
+    from tests.bench.plain_kernel import PlainKernel
+
+    with _environment() as (python, kernelspecs):
+
+        async def ours() -> float:
+            with Server("ours", projects) as server:
+                server.initialize()
+                memory.settle(server.pid)
+                return server.call("run_code", "2", code="1+1", environment=python)
+
+        async def stock() -> float:
+            begun = time.perf_counter()
+            manager = KernelSpecManager(kernel_dirs=[str(kernelspecs)])
+            kernel = await PlainKernel.start(kernel_name="other", kernel_spec_manager=manager)
+            await kernel.run("1+1")
+            seconds = time.perf_counter() - begun
+            await kernel.close()
+            return seconds
+
+        yield ours, stock
+
+
+@asynccontextmanager
+async def pooled(projects: Path) -> AsyncIterator[Sides]:
+    """A further session there, whose kernel stands ready; a run in one that is warm."""
+    numbers = itertools.count(1)
+    with _environment() as (python, _), Server("ours", projects) as server:
+        server.initialize()
+        for _ in range(20):
+            server.call("run_code", "2", code="1+1", environment=python, session="warm")
+        memory.settle(server.pid)
+
+        async def ours() -> float:
+            name = f"fresh {next(numbers)}"
+            seconds = server.call("run_code", "2", code="1+1", environment=python, session=name)
+            server.call("close_session", session=name)
+            memory.settle(server.pid)
+            return seconds
+
+        async def warm() -> float:
+            memory.settle(server.pid)
+            return server.call("run_code", "2", code="1+1", environment=python, session="warm")
+
+        yield ours, warm
+
+
+@contextmanager
+def _environment() -> Iterator[tuple[str, Path]]:
+    """A venv with ipykernel: its Python, and a folder with the kernelspec "other" of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        prefix, kernelspecs = Path(folder) / "venv", Path(folder) / "kernels"
+        python = str(prefix / "bin" / "python")
+        for command in (
+            [sys.executable, "-m", "venv", str(prefix)],
+            [python, "-m", "pip", "install", "--quiet", _KERNEL],
+        ):
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()[-500:]}")
+        file = kernelspecs / "other" / "kernel.json"
+        file.parent.mkdir(parents=True)
+        argv = [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        spec = {"argv": argv, "display_name": "Other", "language": "python"}
+        file.write_text(json.dumps(spec))
+        yield python, kernelspecs

@@ -17,11 +17,11 @@ class PlainKernel:
         self._client = client
 
     @classmethod
-    async def start(cls, sockets: str = "") -> PlainKernel:
+    async def start(cls, sockets: str = "", **options: Any) -> PlainKernel:
         """Start a kernel and wait until it is ready. `sockets`: how the paths of its sockets
-        begin, if it is not to take TCP ports."""
+        begin, if it is not to take TCP ports. `options`: of the manager."""
         where = {"transport": "ipc", "ip": sockets} if sockets else {}
-        manager = AsyncKernelManager(**where)
+        manager = AsyncKernelManager(**where, **options)
         await manager.start_kernel(stderr=subprocess.DEVNULL)
         client = manager.client()
         client.start_channels()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tests.bench import load, memory, notebooks, page, starts, volume
+from tests.bench import environments, load, memory, notebooks, page, starts, volume
 from tests.bench.stdio import COMMANDS, ROOT, Server, environment
 
 #: Does the thing once and returns the seconds that count, or kilobytes.
@@ -245,6 +245,10 @@ ROWS = (
     Row("at-once-8", "8 new sessions at once", "stock", 0.15, 1, starts.at_once(8)),
     Row("at-once-32", "32 new sessions at once", "stock", 0.12, 1, starts.at_once(32)),
     Row("refill", "two long runs, pool refilled", "no pool", 1.05, 1, starts.refill, paired=True),
+    Row("env-first", "first result in another venv", "stock", 0.7, 1, environments.first),
+    Row("env-pool", "a further session there", "a warm run", 3.0, 2, environments.pooled),
+    Row("env-list", "list_environments, 50 prefixes", "150 ms", 1.0, 5, environments.listed),
+    Row("env-list-first", "the same, first call", "150 ms", None, 1, environments.listed_first),
     Row("close", "a session's processes gone", "stock", 0.3, 2, starts.close),
     Row("start-forks", "start, with forks and pool", "cold", 1.05, 2, starts.server_start),
     Row("start", "start to initialize answered", "bare", 1.05, 2, _start),
