@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -123,6 +124,21 @@ def real_python(minor: str) -> Path:
         if path.exists():
             return path
     pytest.skip(f"there is no Python {minor} on this machine")
+
+
+def ends(pid_file: Path) -> bool:
+    """Whether the process of this number ends, or has: a signal takes its time."""
+    stat = Path("/proc", pid_file.read_text().strip(), "stat")
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        try:
+            state = stat.read_text().rsplit(")")[1].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        if state in "ZX":
+            return True
+        time.sleep(0.01)
+    return False
 
 
 @contextmanager
