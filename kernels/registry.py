@@ -6,15 +6,16 @@ import asyncio
 import itertools
 import re
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from kernels.archive import Archive
-from kernels.errors import BadRequest, RunNotFound, SessionError, SessionNotFound
+from kernels.errors import BadRequest, SessionError, SessionNotFound
 from kernels.execution import FileRequest
+from kernels.history import History
 from kernels.kernel import Backend, Kernel
 from kernels.limits import Limits
 from kernels.pool import Pool
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[\w./ \-]{1,100}", re.ASCII)
 #: Ended sessions remembered, so that the next run under their name can say what became of them.
 _REMEMBERED = 1000
-#: Runs remembered, those that wait or run included.
-_RUNS = 2000
 #: Seconds that sessions have for their end when the server ends.
 _LAST_MOMENT = 1.2
 
@@ -69,9 +68,7 @@ class Registry:
         self._ended: OrderedDict[tuple[str, str], _Ended] = OrderedDict()
         self._closing: set[asyncio.Task[str]] = set()
         self._archive = Archive(backend.directory / "outputs")
-        #: Every run with its owner, oldest first.
-        self._history: dict[str, tuple[str, Run]] = {}
-        self._remembered: Counter[str] = Counter()
+        self._history = History()
         self._ids = itertools.count(1)
         self._pool = Pool(
             backend,
@@ -102,7 +99,7 @@ class Registry:
         await self._backend.close()
         await asyncio.gather(*closing, return_exceptions=True)
         # Those that waited end as runs that never began.
-        if left := [run.done for _, run in self._history.values() if not run.done.done()]:
+        if left := [run.done for run in self._history.all() if not run.done.done()]:
             await asyncio.wait(left, timeout=_LAST_MOMENT)
         # Watchers of one that has just ended are told in the loop's next turn.
         await asyncio.sleep(0)
@@ -168,9 +165,7 @@ class Registry:
             # The same, as it is activated now.
             session.environment = environment
         run = session.submit(str(next(self._ids)), work, timeout, restart, notes)
-        self._history[run.id] = owner, run
-        self._remembered[owner] += 1
-        self._forget_old_runs()
+        self._history.add(owner, run)
         for watcher in self._watchers:
             watcher.run_queued(owner, run, work)
         if self._watchers:
@@ -191,18 +186,6 @@ class Registry:
     def _tell_end(self, owner: str, run: Run) -> None:
         for watcher in self._watchers:
             watcher.run_ended(owner, run)
-
-    def _forget_old_runs(self) -> None:
-        """The oldest of the owner who has most of them."""
-        while len(self._history) > _RUNS:
-            ((most, _),) = self._remembered.most_common(1)
-            own = (run for owner, run in self._history.values() if owner == most)
-            old = next((run for run in own if run.done.done()), None)
-            if old is None:
-                return
-            del self._history[old.id]
-            self._remembered[most] -= 1
-            old.recording.drop()
 
     def _make(self, key: tuple[str, str], environment: Chosen | None) -> Session:
         self._limits.check_session(key[0], len(self._sessions), self.sessions(key[0]))
@@ -246,22 +229,16 @@ class Registry:
 
     def find_run(self, owner: str, run_id: str) -> Run:
         """The run of that id, ended or not. Raises `RunNotFound`."""
-        whose, run = self._history.get(run_id, (None, None))
-        if run is None or whose != owner:
-            raise RunNotFound(
-                f"There is no run {run_id[:40]!r}, or it is no longer remembered. The last line "
-                "of a result names its run."
-            )
-        return run
+        return self._history.find(owner, run_id)
 
     def history(self, owner: str) -> list[Run]:
         """All remembered runs of the owner, oldest first."""
-        return [run for who, run in self._history.values() if who == owner]
+        return self._history.of(owner)
 
     def runs(self, owner: str, name: str) -> list[Run]:
         """The remembered runs of the session of that name, or of the last one that had it,
         oldest first. Raises `SessionNotFound`."""
-        runs = [r for who, r in self._history.values() if who == owner and r.session.name == name]
+        runs = [run for run in self._history.of(owner) if run.session.name == name]
         session = self._sessions.get((owner, name)) or (runs[-1].session if runs else None)
         if session is None:
             session = self.find(owner, name)

@@ -67,7 +67,8 @@ class Environments:
             if chosen is not None and _is_still(chosen.environment, stamp):
                 return chosen
             projects, usual = self._settings.projects_dir, self._settings.python
-            chosen = choose(name, projects, self._environ, usual=usual)
+            installing = bool(self._settings.allow_install)
+            chosen = choose(name, projects, self._environ, usual=usual, installing=installing)
             while len(self._chosen) >= _MOST:
                 del self._chosen[next(iter(self._chosen))]
             self._chosen[name] = _stamp(chosen.environment), chosen

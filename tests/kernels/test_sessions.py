@@ -201,7 +201,7 @@ class TestLimits:
     async def test_who_runs_much_forgets_its_own_first(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("kernels.registry._RUNS", 4)
+        monkeypatch.setattr("kernels.history._RUNS", 4)
         async with Registry(FakeBackend(lambda kernel: kernel.succeed("")), Limits()) as registry:
             ann = submit(registry, "1", "a", owner="ann")
             await ann.result()
