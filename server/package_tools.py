@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 from fastmcp import Context
 from pydantic import Field
 
-from kernels.errors import BadRequest, EnvironmentUnfit, KernelError
-from kernels.registry import Registry, check_name
+from kernels.errors import BadRequest, EnvironmentUnfit, KernelError, SessionNotFound
+from kernels.registry import Registry
 from server.arguments import SessionName, refusal
 from server.principal import gone, principal
 from server.settings import Settings
@@ -72,13 +72,15 @@ class PackageTools:
         # Nobody's start waits for it.
         from kernels.environments import choosing
 
-        check_name(session)
         if named is not None:
             return choosing.named(named, self._settings.projects_dir, os.environ)
-        for one in self._registry.sessions(owner):
-            if one.name == session:
-                return self._environment_of(one)
-        return self._usual()
+        try:
+            return self._environment_of(self._registry.find(owner, session))
+        except SessionNotFound:
+            # As every tool has it, where nobody names a session; another name may be a mistake.
+            if session != "default":
+                raise
+            return self._usual()
 
     def _environment_of(self, session: Session) -> Environment:
         from kernels.environments.describing import describe
@@ -87,7 +89,7 @@ class PackageTools:
         if chosen is None or session.kernelspec is None:
             return self._usual()
         found = chosen.environment
-        if found.kind == "kernelspec" and found.python:
+        if found.kind == "kernelspec" and os.path.isabs(found.python):
             # The kernelspec of a Python, whose packages are those of its environment.
             return describe(found.python, self._settings.projects_dir)
         return found
@@ -143,8 +145,8 @@ class PackageTools:
             elif imported:
                 shown = ", ".join(sorted(imported)[:_MOST])
                 lines.append(
-                    f"Session {session.name!r} has imported {shown} and keeps the old one until it is "
-                    "restarted (restart_session; its variables are lost then)."
+                    f"Session {session.name!r} has imported {shown} and keeps the old one until it "
+                    "is restarted (restart_session; its variables are lost then)."
                 )
         new = sorted({module for change in changes if change.after for module in change.modules})
         public = [module for module in new if not module.startswith("_")][:_MOST]

@@ -74,7 +74,7 @@ def installer_for(
             "there from here."
         )
     if environment.kind == "conda" and (program := find_conda(environment.prefix, environ)):
-        name = Path(program).name.lower().removesuffix(".exe").removesuffix(".bat")
+        name = Path(program).name.lower().removesuffix(".exe")
         return Installer("conda", name, program)
     if is_externally_managed(environment):
         raise EnvironmentUnfit(
@@ -96,7 +96,10 @@ def installer_for(
 def find_conda(prefix: Path, environ: Mapping[str, str]) -> str:
     """The path of conda, mamba or micromamba, or ""."""
     for path in _condas(prefix, environ):
-        if path and os.path.isfile(path) and os.access(path, os.X_OK):
+        # What a batch file is given goes through cmd, to which `numpy<2` is a redirection.
+        if not path or path.lower().endswith((".bat", ".cmd")):
+            continue
+        if os.path.isfile(path) and os.access(path, os.X_OK):
             return os.path.abspath(path)
     return ""
 
@@ -108,7 +111,6 @@ def _condas(prefix: Path, environ: Mapping[str, str]) -> Iterator[str | None]:
     if os.name == "nt":
         for name in ("conda.exe", "mamba.exe"):
             yield str(base / "Scripts" / name)
-        yield str(base / "condabin" / "conda.bat")
         yield str(base / "Library" / "bin" / "micromamba.exe")
     else:
         for folder in ("bin", "condabin"):

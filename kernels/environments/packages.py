@@ -75,7 +75,7 @@ class Installs:
         changes = changed(before, after)
         if failure is not None:
             raise _failed(failure, changes)
-        notes = _notes(environment, installer)
+        notes = _notes(environment, installer, changes)
         return Outcome(environment, installer.name, changes, time.monotonic() - begun, notes)
 
 
@@ -144,9 +144,13 @@ def _failed(failure: EnvironmentUnfit, changes: Sequence[Change]) -> Environment
     )
 
 
-def _notes(environment: Environment, installer: Installer) -> tuple[str, ...]:
-    if environment.kind == "conda" and installer.kind != "conda":
-        return (
-            f"conda was not found, so {installer.name} installed it, of which conda knows nothing.",
-        )
-    return ()
+def _notes(
+    environment: Environment, installer: Installer, changes: Sequence[Change]
+) -> tuple[str, ...]:
+    notes = []
+    if environment.kind == "conda" and installer.kind != "conda" and changes:
+        by = installer.name
+        notes.append(f"conda was not found, so {by} installed it, of which conda knows nothing.")
+    if any(change.name == "python" and change.before for change in changes):
+        notes.append("Python itself was changed: sessions there have to be restarted.")
+    return tuple(notes)

@@ -177,6 +177,7 @@ async def test_what_is_refused_is_one_sentence(caller: Caller, bare: Made) -> No
     assert "packages is empty" in await refused()
     assert "nowhere" in await refused("cowsay", environment="nowhere")
     assert "session" in await refused("cowsay", session="a\nb")
+    assert "There is no session 'typo'" in await refused("cowsay", session="typo")
     assert "packages" in await caller.refusal("install_packages", packages="cowsay")
 
 

@@ -15,7 +15,7 @@ import pytest
 from kernels.environments.describing import describe
 from kernels.environments.distributions import Change
 from kernels.environments.environment import Environment
-from kernels.environments.installers import find_uv, installer_for
+from kernels.environments.installers import find_conda, find_uv, installer_for
 from kernels.environments.packages import Installs
 from kernels.errors import BadRequest, EnvironmentUnfit
 from tests.kernels.environments.conftest import Machine, make_venv, own_minor, with_package
@@ -205,6 +205,24 @@ async def test_what_conda_does_not_find_is_told_in_its_words_and_nothing_is_chan
     assert e.value.detail.startswith("PackagesNotFoundError: ")
     assert e.value.detail.endswith("- nothere")
     assert len(calls(conda)) == 1 and sorted((prefix / "conda-meta").iterdir()) == before
+
+
+async def test_a_change_of_python_itself_is_said(
+    machine: Machine, ds: Environment, prefix: Path
+) -> None:
+    text = _CONDA + (
+        '(prefix / "conda-meta" / "python-3.11.9-h955ad1f_0.json").unlink()\n'
+        '(prefix / "conda-meta" / "python-3.12.1-h955ad1f_0.json").write_text("{}")\n'
+    )
+    program(machine.home / "miniforge3" / "bin" / "conda", text)
+    outcome = await Installs().install(ds, ["python=3.12"], {"PATH": os.environ["PATH"]})
+    assert outcome.notes == ("Python itself was changed: sessions there have to be restarted.",)
+
+
+def test_a_batch_file_is_no_conda(machine: Machine, ds: Environment) -> None:
+    """Through cmd, numpy<2 would be a redirection."""
+    environ = {"CONDA_EXE": str(program(machine.home / "conda.BAT"))}
+    assert find_conda(machine.home / "miniforge3" / "envs" / "ds", environ) == ""
 
 
 async def test_micromamba_has_no_bars_to_hush(machine: Machine, ds: Environment) -> None:
