@@ -14,6 +14,7 @@ from typing import Any
 
 from client.commands import perform
 from client.convert import KINDS, ConvertError
+from client.host_commands import add_commands
 from client.mcp_client import ServerError
 from client.notebook import parameter
 from client.show import FAILED, INTERRUPTED, complain
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # What the libraries log is for their developers; what users need is said in sentences.
     logging.disable()
     try:
-        code = perform(options)
+        code: int = getattr(options, "local", perform)(options)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -100,6 +101,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     _add(commands, "environments", "list where sessions can run")
     _add(commands, "tools", "list the tools of a server")
     _add_export(commands)
+    add_commands(commands)
 
     if any("\ud800" <= character <= "\udfff" for word in argv for character in word):
         parser.error("an argument is not valid text in UTF-8")

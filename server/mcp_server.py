@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from server.remote.http_server import HttpServer
 
 _USAGE = """\
-usage: rmi-agent-mcp-server [--page PORT | --http | --tunnel]
+usage: rmi-agent-mcp-server [--page PORT | --http | --tunnel] [--check]
        rmi-agent-mcp-server token new NAME | token list | token revoke NAME
 
 Without options it serves MCP over standard input and output, as Claude Desktop and Claude Code
@@ -42,6 +42,7 @@ start it.
   --http     serves remote clients: MCP over HTTP at /mcp, for older clients over SSE at /sse,
              and the page at /
   --tunnel   the same, and makes it reachable from everywhere through ngrok
+  --check    only checks the settings: their values, and names that are misspelt
   token      makes, lists and revokes the tokens with which remote clients come in
 
 Settings are environment variables or lines of a .env file; .env.example lists them."""
@@ -60,6 +61,11 @@ def main(argv: list[str] | None = None) -> int:
         return token_command.main(words[1:])
     try:
         page, words = _page_option(words)
+        if "--check" in words:
+            from server.checking import check
+
+            check()
+            return 0
         if unknown := [word for word in words if word not in ("--http", "--tunnel")]:
             return _complain(f"unknown argument {unknown[0]!r}; try --help.")
         if words and page is not None:

@@ -11,6 +11,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
+#: The names of the settings that were asked for, which are all there are once all were read.
+ASKED: set[str] = set()
+
+
 class SettingError(Exception):
     """A setting has a wrong value; the text names the variable and says what it may be."""
 
@@ -44,6 +48,7 @@ def _env_file() -> dict[str, str]:
 
 def text(values: Mapping[str, str], name: str) -> str:
     """The value without blanks around it; "" when it is not set."""
+    ASKED.add(name)
     return values.get(name, "").strip()
 
 
@@ -83,6 +88,7 @@ def choice(values: Mapping[str, str], name: str, default: str, *others: str) -> 
 
 def words(values: Mapping[str, str], name: str) -> tuple[str, ...]:
     """A list, its items separated by commas."""
+    ASKED.add(name)
     return tuple(filter(None, (item.strip() for item in values.get(name, "").split(","))))
 
 
