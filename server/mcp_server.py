@@ -61,13 +61,14 @@ def main(argv: list[str] | None = None) -> int:
         return token_command.main(words[1:])
     try:
         page, words = _page_option(words)
+        known = ("--http", "--tunnel", "--check")
+        if unknown := [word for word in words if word not in known]:
+            return _complain(f"unknown argument {unknown[0]!r}; try --help.")
         if "--check" in words:
             from server.checking import check
 
             check()
             return 0
-        if unknown := [word for word in words if word not in ("--http", "--tunnel")]:
-            return _complain(f"unknown argument {unknown[0]!r}; try --help.")
         if words and page is not None:
             return _complain("--page is for stdio; over HTTP the page is at / of the server.")
         settings = load()
