@@ -81,8 +81,6 @@ class Connecting:
         plans = [plan_uninstall(self.host, path, self.name) for path in files]
         for plan in plans:
             self._apply(plan, machine, say)
-        if any(plan.changes for plan in plans):
-            say(self.host.then if self.host.name == "claude-desktop" else "It is gone.")
 
     def _plans(self, machine: Machine) -> list[Plan]:
         checked_name(self.name)
@@ -105,6 +103,8 @@ class Connecting:
             else:
                 say(f"{path} has this already; nothing changed.")
             return
+        if self.project is None and not path.parent.is_dir():
+            say(f"{self.host.title} has not been started here yet: {path.parent} is new.")
         if (claude := self._claude(machine)) is not None:
             claude.apply(plan, self.name)
         else:
