@@ -86,7 +86,7 @@ class TestArchive:
         assert tops == {"kernels", "notebooks", "server"} | files
         assert "server/page/static/index.html" in names
         tracked = subprocess.run(
-            ["git", "ls-files", "kernels", "notebooks", "server"],
+            ["git", "ls-files", "-co", "--exclude-standard", "kernels", "notebooks", "server"],
             cwd=ROOT,
             capture_output=True,
             text=True,
