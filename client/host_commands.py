@@ -6,12 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from client.hosts.paths import HOSTS, Machine
 from client.show import FAILED, complain, note
 
 if TYPE_CHECKING:
     from client.hosts.installing import Connecting
-
-_HOSTS = ("claude-desktop", "claude-code", "cursor", "vscode")
 
 
 def add_commands(commands: Any) -> None:
@@ -45,7 +44,7 @@ def _add(commands: Any, name: str, text: str, local: Any) -> argparse.ArgumentPa
 
 
 def _add_host(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("host", choices=_HOSTS, metavar="HOST", help=", ".join(_HOSTS))
+    parser.add_argument("host", choices=HOSTS, metavar="HOST", help=", ".join(HOSTS))
     parser.add_argument("--name", default="rmi-agent", help="the server's name in the host")
     parser.add_argument(
         "--workspace",
@@ -60,7 +59,6 @@ def _add_host(parser: argparse.ArgumentParser) -> None:
 def _install(options: argparse.Namespace) -> int:
     from client.hosts.errors import HostError
     from client.hosts.installing import settings_of
-    from client.hosts.paths import Machine
 
     try:
         settings = settings_of(options.env, options.projects, options.page)
@@ -76,7 +74,6 @@ def _install(options: argparse.Namespace) -> int:
 
 def _uninstall(options: argparse.Namespace) -> int:
     from client.hosts.errors import HostError
-    from client.hosts.paths import Machine
 
     try:
         _connecting(options, {}).uninstall(Machine.this(), note)
@@ -88,7 +85,6 @@ def _uninstall(options: argparse.Namespace) -> int:
 
 def _connecting(options: argparse.Namespace, settings: dict[str, str]) -> Connecting:
     from client.hosts.installing import Connecting
-    from client.hosts.paths import HOSTS
 
     return Connecting(HOSTS[options.host], options.name, settings, options.workspace)
 

@@ -34,7 +34,7 @@ class Connecting:
 
     def install(self, machine: Machine, say: Say) -> bool:
         """Write it into the host's file, and start the server once as the host would. Returns
-        whether that works; raises `HostError` before anything is written."""
+        whether that works. Raises `HostError`, before anything is written unless writing fails."""
         plans = self._plans(machine)
         starts = [plan.starts for plan in plans]
         for entry in _distinct(starts):
