@@ -118,5 +118,11 @@ class Channels:
                     header=header,
                     metadata=metadata,
                     buffers=tuple(frames[4:]),
+                    foreign=self._foreign(parent),
                 )
         return None
+
+    def _foreign(self, parent: Mapping[str, Any]) -> str:
+        """See `Message.foreign`. A kernel that leaves out who has asked says nothing of others."""
+        who = parent.get("session")
+        return "" if not who or who == self.session.session else str(parent.get("msg_type", ""))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from kernels.collector import KEPT, Collector
 from kernels.kernel import Kernel, Message
@@ -119,6 +119,24 @@ def first_line(source: str) -> str:
     return first if len(first) <= 60 else first[:59] + "…"
 
 
+class Others(Protocol):
+    """The kernel's other clients (see `attached`)."""
+
+    #: Not "" when the session ends the kernel.
+    ended: str
+
+    @property
+    def busy(self) -> bool:
+        """Whether the kernel executes code of theirs."""
+
+    @property
+    def seconds(self) -> float:
+        """How long it has done so, in all."""
+
+    def take(self, message: Message) -> bool:
+        """Take a message; False when it is none of theirs."""
+
+
 class Ending(Enum):
     """How an execution came to its end."""
 
@@ -134,7 +152,8 @@ class Ending(Enum):
 
 class Execution:
     """Sends one request and follows it. `collector` holds what came, at any time: of text the
-    first and last `kept` characters. `listen` is told of every message of the kernel meanwhile."""
+    first and last `kept` characters. `listen` is told of every message of the kernel meanwhile;
+    `others` takes those of its other clients' executions."""
 
     def __init__(
         self,
@@ -144,8 +163,11 @@ class Execution:
         recording: Recording | None = None,
         listen: Callable[[Message], None] | None = None,
         kept: int = KEPT,
+        others: Others | None = None,
     ) -> None:
         self._kernel = kernel
+        self._others = others
+        self._before = others.seconds if others is not None else 0.0
         self._listen = listen
         self._news = asyncio.Event()
         self._stopping = False
@@ -173,6 +195,15 @@ class Execution:
             "shell", "execute_request", content, {"rmi": request.metadata()}
         )
 
+    @property
+    def delayed(self) -> float:
+        """Seconds in which the kernel has executed code of others since this was asked for."""
+        return self._others.seconds - self._before if self._others is not None else 0.0
+
+    @property
+    def _behind_others(self) -> bool:
+        return self._others is not None and self._others.busy
+
     def stop(self, grace: float | None = None) -> None:
         """Ask for its end; `follow` returns soon after. `grace`: other than `follow`'s."""
         self._stopping = True
@@ -184,13 +215,15 @@ class Execution:
         has `grace` seconds to obey. When this returns with `obeyed` False, the kernel, should
         it still run, is the caller's to end.
 
-        The time in which a question is open does not count, but for `longest`, the most seconds
-        in all."""
+        The time in which a question is open, or code of others is executed, does not count, but
+        for `longest`, the most seconds in all. What is stopped before the kernel has taken it up
+        is interrupted when it does, unless the session ends."""
         loop, questions = asyncio.get_running_loop(), self.questions
         begun = loop.time()
 
         def deadline() -> float:
-            seconds = math.inf if questions.open else timeout + questions.waited
+            held = questions.open or self._behind_others
+            seconds = math.inf if held else timeout + questions.waited + self.delayed
             return begun + min(seconds, longest)
 
         watch = asyncio.create_task(self._kernel.exited.wait())
@@ -221,7 +254,8 @@ class Execution:
             if self.collector.reply is not None and not late:
                 # Only what iopub still owes is missing.
                 late = loop.time() + _LATE
-            if stoppable and self._stopping and not late:
+            held = self._behind_others and self._others is not None and not self._others.ended
+            if stoppable and self._stopping and not late and not held:
                 return False
             self._news.clear()
             end = late or deadline()
@@ -244,7 +278,10 @@ class Execution:
         collector = self.collector
         if self._listen is not None:
             self._listen(message)
-        if message.channel == "stdin" and message.parent == collector.request:
+        if self._others is not None and self._others.take(message):
+            if message.type == "status":
+                self._news.set()
+        elif message.channel == "stdin" and message.parent == collector.request:
             self.questions.receive(message)
         elif not collector.feed(message):
             self._foreign(message)

@@ -104,9 +104,9 @@ class ForeignKernel(ProcessKernel):
             self._words.write("stderr" if name == "stderr" else "stdout", text)
         for output in self._words.outputs():
             if isinstance(output, Text):
-                self._say(output.stream, self._last_request, output.text)
+                self._say(output.stream, self._writer, output.text)
             elif isinstance(output, Omitted):
-                self._say("stderr", self._last_request, f"\n{output.words}\n")
+                self._say("stderr", self._writer, f"\n{output.words}\n")
 
     def disconnect(self) -> None:
         for fd in self._launched.pipes or ():

@@ -20,7 +20,10 @@ Channel = Literal["shell", "iopub", "stdin", "control"]
 
 @dataclass(frozen=True)
 class Message:
-    """One message from a kernel. `parent` is the id of the request that it belongs to, or ""."""
+    """One message from a kernel. `parent` is the id of the request that it belongs to, or "".
+
+    `foreign`: the type of that request, if another client of the kernel has sent it; else "".
+    """
 
     channel: Channel
     type: str
@@ -29,6 +32,7 @@ class Message:
     header: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     buffers: Sequence[bytes] = ()
+    foreign: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,10 @@ class Kernel(Protocol):
     exit: Exit | None
     #: Whether requests may carry `metadata["rmi"]` (see `guest.session`).
     scripted: bool
+
+    @property
+    def connection_file(self) -> Path | None:
+        """Where other clients of this machine read how to connect, if they can."""
 
     @property
     def pid(self) -> int | None:

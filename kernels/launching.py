@@ -78,6 +78,11 @@ class Launched:
     lifeline: socket.socket | None = None
     held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
+    @property
+    def connection_file(self) -> Path:
+        """Where clients read how to connect."""
+        return _connection_file(self.directory)
+
     def unread(self) -> list[tuple[str, str]]:
         """(stream name, text) of what it wrote and nobody read."""
         left = []
@@ -137,7 +142,7 @@ def launch(
     ident = uuid.uuid4().hex[:12]
     directory = root / ident
     directory.mkdir(mode=0o700)
-    connection_file = str(directory / "connection.json")
+    connection_file = str(_connection_file(directory))
     scripted = kernelspec is None or kernelspec.ipykernel is not None
     if kernelspec is not None and not scripted:
         argv = kernelspec.command(connection_file)
@@ -185,6 +190,10 @@ def launch(
     return Launched(
         process, connection, directory, argv, kernelspec, scripted, pipes, lifeline, held
     )
+
+
+def _connection_file(directory: Path) -> Path:
+    return directory / "connection.json"
 
 
 def _guest_command(

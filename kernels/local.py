@@ -224,8 +224,8 @@ class LocalKernel(ProcessKernel):
         with contextlib.suppress(OSError, ValueError):
             lost = ring.unread(str(self._launched.directory / "ring"), self._ring_position)
             if lost is None:
-                self._say("stderr", self._last_request, "\n[some output was lost here]\n")
+                self._say("stderr", self._writer, "\n[some output was lost here]\n")
             for parent, name, text in lost or ():
                 self._say(name, parent, text)
         for name, text in self._launched.unread():
-            self._say(name, self._last_request, text)
+            self._say(name, self._writer, text)

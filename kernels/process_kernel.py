@@ -7,6 +7,7 @@ import contextlib
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kernels import jupyter
@@ -48,7 +49,9 @@ class ProcessKernel(ABC):
         self._greeted = asyncio.Event()
         #: Whether a request waits for its reply while the kernel starts.
         self._asking = False
-        self._last_request = ""
+        #: The execution that what it writes to its descriptors belongs to: the one under way, else
+        #: the last that was asked for.
+        self._last_request = self._running = ""
         #: Whether it was asked to end, for which it takes its time.
         self._leaving = False
         #: What was asked on the control channel, by the id of the message.
@@ -62,6 +65,10 @@ class ProcessKernel(ABC):
     @property
     def pid(self) -> int | None:
         return self._launched.process.pid
+
+    @property
+    def connection_file(self) -> Path | None:
+        return self._launched.connection_file
 
     # -- start
 
@@ -157,12 +164,27 @@ class ProcessKernel(ABC):
         if message.channel == "control" and message.parent in self._asked:
             self._asked.pop(message.parent).set_result(message.content)
             return
+        if message.channel == "iopub" and message.type == "status":
+            self._note_status(message)
         if not self._greeted.is_set():
             self._silent.discard(message.channel)
             self._asking = self._asking and message.channel != "shell"
             if not self._silent:
                 self._greeted.set()
         self.on_message(message)
+
+    def _note_status(self, message: Message) -> None:
+        if message.parent == self._last_request or message.foreign == "execute_request":
+            busy = isinstance(message.content, dict) and message.content.get("execution_state")
+            if busy == "busy":
+                self._running = message.parent
+            elif message.parent == self._running:
+                self._running = ""
+
+    @property
+    def _writer(self) -> str:
+        """The request that output without one belongs to."""
+        return self._running or self._last_request
 
     @abstractmethod
     def interrupt(self) -> None:

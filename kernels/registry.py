@@ -22,6 +22,7 @@ from kernels.pool import Pool
 from kernels.run import Run
 from kernels.session import Session, SessionState
 from kernels.steps import Work
+from kernels.visits import Enrolment
 from kernels.watch import Kind, Watcher
 
 if TYPE_CHECKING:
@@ -164,13 +165,20 @@ class Registry:
         elif restart and spec is not None and environment is not None:
             # The same, as it is activated now.
             session.environment = environment
-        run = session.submit(str(next(self._ids)), work, timeout, restart, notes)
+        run = session.submit(self._new_id(), work, timeout, restart, notes)
+        self._remember(owner, run, work)
+        return run
+
+    def _new_id(self) -> str:
+        return str(next(self._ids))
+
+    def _remember(self, owner: str, run: Run, work: Work) -> None:
+        """Have the run in the history, and the watchers told of it."""
         self._history.add(owner, run)
         for watcher in self._watchers:
             watcher.run_queued(owner, run, work)
         if self._watchers:
             run.done.add_done_callback(lambda _: self._tell_end(owner, run))
-        return run
 
     def is_in(self, owner: str, name: str, environment: Chosen | None) -> bool:
         """Whether the session of that name, if there is one, lives there; None: wherever."""
@@ -192,7 +200,13 @@ class Registry:
         if environment is None or environment.kernelspec is None:
             environment = self._usual
         session = self._sessions[key] = Session(
-            key[1], self._start_kernel, self._limits.policy, self._archive, environment, key[0]
+            key[1],
+            self._start_kernel,
+            self._limits.policy,
+            self._archive,
+            environment,
+            key[0],
+            Enrolment(self._new_id, lambda run, work: self._remember(key[0], run, work)),
         )
         for note in environment.notes if environment is not None else ():
             session.announce(note.rstrip("."))

@@ -6,17 +6,31 @@ import asyncio
 import time
 from asyncio import FIRST_COMPLETED
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from kernels.execution import Execution
+from kernels.collector import Collector
 from kernels.outputs import Output
-from kernels.questions import Question
+from kernels.questions import Question, Questions
 from kernels.recording import Recording
 from kernels.result import RunResult, Status
 from kernels.steps import Steps
 
 if TYPE_CHECKING:
     from kernels.session import Session
+
+
+class Executing(Protocol):
+    """What a run needs of an execution while it goes on."""
+
+    collector: Collector
+    questions: Questions
+
+    @property
+    def delayed(self) -> float:
+        """Seconds in which its kernel has executed something else."""
+
+    def stop(self, grace: float | None = None) -> None:
+        """Ask for its end."""
 
 
 class Run:
@@ -43,7 +57,7 @@ class Run:
         #: What it wrote, while it goes on and afterwards.
         self.recording = recording
         #: While something is executed.
-        self.execution: Execution | None = None
+        self.execution: Executing | None = None
         self._outputs: tuple[Output, ...] = ()
         #: When it began, in seconds since the epoch, and monotonic; None while it waits.
         self.began: float | None = None
@@ -54,11 +68,13 @@ class Run:
         self.done: asyncio.Task[None]
         #: How far it has been read by who asks for news without saying so.
         self.seen = 0
-        self.stopping = False
+        #: Set when its end is asked for.
+        self.stopped = asyncio.Event()
+        self._delayed = 0.0
 
     # -- for its session
 
-    def begin(self, execution: Execution) -> None:
+    def begin(self, execution: Executing) -> None:
         """It has its turn, or goes on with its next execution."""
         self.execution = execution
         if self._begun is None:
@@ -72,6 +88,7 @@ class Run:
         if self.execution is not None:
             self.execution.collector.finish()
             self._outputs += self.execution.collector.outputs()
+            self._delayed += self.execution.delayed
             self.execution = None
 
     def finish(self, summary: RunResult | None) -> None:
@@ -85,6 +102,11 @@ class Run:
     # -- for everybody
 
     @property
+    def stopping(self) -> bool:
+        """Whether its end has been asked for."""
+        return self.stopped.is_set()
+
+    @property
     def place(self) -> int:
         """How many runs of its session come before it: 0 when it is its turn, or it is over."""
         runs = list(self.session.runs)
@@ -92,10 +114,14 @@ class Run:
 
     @property
     def seconds(self) -> float:
-        """How long it has taken so far; 0 while it waits."""
+        """How long it has taken so far, without what others have executed in its kernel
+        meanwhile; 0 while it waits."""
         if self.summary is not None:
             return self.summary.duration
-        return 0.0 if self._begun is None else time.monotonic() - self._begun
+        if self._begun is None:
+            return 0.0
+        delayed = self._delayed + (self.execution.delayed if self.execution else 0.0)
+        return time.monotonic() - self._begun - delayed
 
     @property
     def status(self) -> Status:
@@ -109,7 +135,7 @@ class Run:
 
         `grace`: seconds between interrupt and kill, where not the policy's.
         """
-        self.stopping = True
+        self.stopped.set()
         if self.execution is not None:
             self.execution.stop(grace)
 

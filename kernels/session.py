@@ -8,9 +8,11 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kernels.archive import Archive
+from kernels.attached import Attached, note_session
 from kernels.errors import SessionError
 from kernels.execution import note_late, tells_death
 from kernels.imported import imported_of
@@ -23,6 +25,7 @@ from kernels.textlog import Log
 from kernels.turn import Policy, Turn
 from kernels.variables import Variables, variables_of
 from kernels.verdict import KEPT
+from kernels.visits import Enrolment, Visits
 
 if TYPE_CHECKING:
     from kernels.environments.environment import Chosen
@@ -62,6 +65,7 @@ class Session:
         archive: Archive,
         environment: Chosen | None = None,
         owner: str = "",
+        enrolment: Enrolment | None = None,
     ) -> None:
         self.name, self.owner = name, owner
         #: Where its kernels run, for as long as it lives; None: where the server's usual ones do.
@@ -81,12 +85,15 @@ class Session:
         #: "closed" or "restarted" from the moment that this is asked for; closed is for good.
         self._ends = ""
         self._kernel: Kernel | None = None
+        #: The other clients of that kernel.
+        self._attached: Attached | None = None
         self._died = False
         self._runs_in_kernel = 0
         self._late = Log(_ASIDE, _ASIDE)
         #: What the next result has to say about the session, and whether variables went with it.
         self._news: list[str] = []
         self._lost = False
+        self._visits = Visits(self, archive, policy.grace, enrolment)
 
     @property
     def kernelspec(self) -> Kernelspec | None:
@@ -121,6 +128,11 @@ class Session:
     def pid(self) -> int | None:
         """The process of its kernel, if there is one here."""
         return self._kernel.pid if self._kernel is not None else None
+
+    @property
+    def connection_file(self) -> Path | None:
+        """Where other clients of this machine read how to connect to its kernel, if they can."""
+        return self._kernel.connection_file if self._kernel and self.kernel_lives else None
 
     @property
     def idle_seconds(self) -> float:
@@ -190,13 +202,20 @@ class Session:
     async def _run(self, run: Run, restart: bool) -> RunResult:
         if not (self._ends or run.stopping):
             await self._prepare_kernel(restart)
+            while self._attached is not None and self._attached.busy and self.kernel_lives:
+                # What is not sent yet can be stopped without a word to the kernel.
+                await self._attached.rest(run.stopped)
+                if self._ends or run.stopping:
+                    break
+                await self._prepare_kernel(restart=False)
         kernel = self._kernel
         if self._ends or run.stopping or kernel is None:
             return self._not_run(run)
         self.count += 1
         self._runs_in_kernel += 1
         late, self._late = self._late, Log(_ASIDE, _ASIDE)
-        turn = Turn(kernel, run, self._policy, late, lambda: self._ends, self._end_kernel)
+        ends = lambda: self._ends  # noqa: E731
+        turn = Turn(kernel, run, self._policy, late, ends, self._end_kernel, self._attached)
         try:
             result = await turn.take()
         finally:
@@ -229,11 +248,24 @@ class Session:
         """Have a kernel that lives, a fresh one if `restart`."""
         if self._kernel is not None and (restart or not self.kernel_lives):
             if self.has_variables:
-                since = "" if restart else _since_the_last_run(self._kernel.exit or Exit())
+                since = "" if restart else self._how_it_ended(self._kernel)
                 self.announce(f"{since}session restarted: its variables are gone", lost=True)
             await self._end_kernel(gracefully=True)
         if self._kernel is None:
-            self._kernel = await self._start_kernel(self.kernelspec)
+            kernel = self._kernel = await self._start_kernel(self.kernelspec)
+            self._attached = self._visits.of(kernel)
+            kernel.on_message = self._between_runs
+            note_session(kernel.connection_file, self.name, self.owner)
+
+    def _how_it_ended(self, kernel: Kernel) -> str:
+        attached = self._attached
+        if attached is not None and attached.given_up:
+            # It has been told.
+            return ""
+        if attached is not None and attached.shut_down:
+            return "since the last run an attached client has shut the kernel down; "
+        why = explain_exit(kernel.exit or Exit())
+        return f"since the last run {why[0].lower()}{why[1:].rstrip('.')}; "
 
     def _not_run(self, run: Run) -> RunResult:
         why = f"the session was {self._ends}" if self._ends else "it was stopped before it began"
@@ -248,10 +280,19 @@ class Session:
             environment=self._told_environment,
         )
 
+    def note_visit(self) -> None:
+        """An attached client's run has begun: the kernel has variables of it."""
+        self.count += 1
+        self._runs_in_kernel += 1
+
     def _between_runs(self, message: Message) -> None:
         if tells_death(message):
             self._died = True
-        note_late(message, self._late)
+        self._note_late(message, self._late)
+
+    def _note_late(self, message: Message, late: Log) -> None:
+        if self._attached is None or not self._attached.take(message):
+            note_late(message, late)
 
     async def restart(self) -> str:
         """End the kernel; the next run starts a fresh one. Ends the run that is under way.
@@ -294,10 +335,12 @@ class Session:
         self._runs_in_kernel, self._died = 0, False
         if kernel is None:
             return ""
+        if self._attached is not None:
+            self._attached.end(self._ends or "restarted")
         printed = Log(_ASIDE, _ASIDE)
         try:
             if gracefully and kernel.scripted and lives:
-                kernel.on_message = lambda message: note_late(message, printed)
+                kernel.on_message = lambda message: self._note_late(message, printed)
                 content = {"code": "", "silent": True, "store_history": False}
                 kernel.send("shell", "execute_request", content, {"rmi": {"mode": "exit"}})
                 with contextlib.suppress(TimeoutError):
@@ -305,9 +348,5 @@ class Session:
                         await kernel.exited.wait()
         finally:
             await asyncio.shield(kernel.close())
+            await self._visits.ended()
         return printed.text()
-
-
-def _since_the_last_run(exit: Exit) -> str:
-    why = explain_exit(exit)
-    return f"since the last run {why[0].lower()}{why[1:].rstrip('.')}; "

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from kernels.collector import KEPT
-from kernels.execution import Execution
+from kernels.execution import Execution, Others
 from kernels.kernel import Kernel
 from kernels.result import RunResult, State, Status
 from kernels.run import Run
@@ -37,7 +37,8 @@ class Turn:
     """Carries out `run` on `kernel`.
 
     `late`: takes the text of earlier runs' threads. `ends`: says "closed" or "restarted" when the
-    session is to end meanwhile. `end_kernel`: ends a kernel that does not obey.
+    session is to end meanwhile. `end_kernel`: ends a kernel that does not obey. `others`: the
+    kernel's other clients.
     """
 
     def __init__(
@@ -48,9 +49,10 @@ class Turn:
         late: Log,
         ends: Callable[[], str],
         end_kernel: Callable[[], Awaitable[object]],
+        others: Others | None = None,
     ) -> None:
         self._kernel, self._run, self._policy, self._late = kernel, run, policy, late
-        self._ends, self._end_kernel = ends, end_kernel
+        self._ends, self._end_kernel, self._others = ends, end_kernel, others
 
     async def take(self) -> RunResult:
         """The run's result. Its state is that of this run alone."""
@@ -60,7 +62,13 @@ class Turn:
         while (request := steps.next(run.recording)) is not None:
             kept = KEPT if isinstance(steps, Once) else _KEPT_OF_MANY
             execution = Execution(
-                self._kernel, request, self._late, run.recording, steps.receive, kept
+                self._kernel,
+                request,
+                self._late,
+                run.recording,
+                steps.receive,
+                kept,
+                self._others,
             )
             steps.began(execution.collector.request, partial(self._kernel.send, "shell"))
             run.begin(execution)
@@ -68,7 +76,8 @@ class Turn:
             left = max(0.1, max(run.timeout, self._policy.longest) - (since - begun))
             result = await self._follow(execution, min(run.timeout, left), left)
             run.executed()
-            result = steps.ended(replace(result, duration=time.monotonic() - since))
+            duration = time.monotonic() - since - execution.delayed
+            result = steps.ended(replace(result, duration=duration))
             if result.status in _LAST or result.state is State.LOST:
                 break
         return await steps.close(replace(result, duration=run.seconds))

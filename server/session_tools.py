@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 
+from fastmcp.tools.base import ToolResult
+
 from kernels.errors import KernelError
 from kernels.memory import of_families
 from kernels.registry import Registry
 from kernels.session import Session
 from kernels.transcript import clean
 from kernels.variables import Variables
+from kernels.visits import Visit
 from server.arguments import SessionName, refusal
 from server.principal import principal
 from server.questions import Audience
 from server.settings import Settings
 
 _MOST_CHARACTERS = 20_000
+#: The key of a list's `_meta` with the connection files of its sessions, for clients of this
+#: machine.
+SESSIONS_KEY = "rmi-agent/sessions"
 
 
 class SessionTools:
@@ -28,8 +34,18 @@ class SessionTools:
         self._registry = registry
         self._audience = audience
 
-    async def list_sessions(self) -> str:
+    async def list_sessions(self) -> ToolResult:
         sessions = self._registry.sessions(principal())
+        text = await self._list(sessions)
+        files = [
+            {"name": session.name, "connection_file": str(session.connection_file)}
+            for session in sessions
+            if session.connection_file is not None
+        ]
+        # The model needs none of them; the key that is in each never leaves it.
+        return ToolResult(content=text, meta={SESSIONS_KEY: files})
+
+    async def _list(self, sessions: list[Session]) -> str:
         if not sessions:
             return f"There is no session yet. The first run makes one.{self._page()}"
         pids = [session.pid for session in sessions]
@@ -45,6 +61,8 @@ class SessionTools:
         parts = [str(session.state), f"age {_span(session.age)}"]
         if session.runs:
             parts.append(f"running: {session.runs[0].title} (run {session.runs[0].id})")
+            if isinstance(session.runs[0].execution, Visit):
+                parts.append("an attached client runs it")
             if session.runs[0].question is not None:
                 parts.append("it waits for an answer")
             if len(session.runs) > 1:

@@ -33,6 +33,11 @@ class Notebook:
         else:
             self._stdin.use()
 
+    def visit(self) -> None:
+        """A front end of another client's has something executed."""
+        self.leave()
+        self._front_end.show()
+
     def leave(self) -> None:
         """Something else is to be executed."""
         self._front_end.hide()

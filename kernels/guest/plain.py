@@ -26,6 +26,7 @@ def make_plain(app: Any, environment: Dict[str, str]) -> None:
             forward(allow_stdin)
 
     kernel._forward_input = forward_input
+    _abort_only_others(kernel)
     shell._tee = lambda channel: contextlib.nullcontext()
     shell.display_pub._flush_streams = lambda: None
     # Kept for IPython's history, which is off, at the price of a second traceback each.
@@ -44,6 +45,19 @@ def make_plain(app: Any, environment: Dict[str, str]) -> None:
     sys.breakpointhook = sys.__breakpointhook__
     restore_environment(environment)
     shell.enable_gui = lambda gui=None: _enable_gui(kernel, gui)
+
+
+def _abort_only_others(kernel: Any) -> None:
+    """When a cell of an attached client fails, its next ones are left out, as it expects; what is
+    asked for here stands on its own."""
+    set_parent = kernel.set_parent
+
+    def set_parent_and_go_on(ident: Any, parent: Any, *args: Any, **kwargs: Any) -> Any:
+        if "rmi" in (parent.get("metadata") or {}):
+            kernel._aborting = False
+        return set_parent(ident, parent, *args, **kwargs)
+
+    kernel.set_parent = set_parent_and_go_on
 
 
 def restore_environment(environment: Dict[str, str]) -> None:

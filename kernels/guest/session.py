@@ -13,7 +13,7 @@
 The first two may have `"ask": true`, when somebody can be asked (see `asking`). The reply's
 content then has `rmi`: `exit_code`, `error` as in `failures.describe`, and `wanted_input`, the
 prompt of the `input` that it died of because standard input was at its end. A request without
-that metadata is an ordinary cell, as a notebook front end sends it.
+that metadata is an ordinary cell, as the front end of an attached client sends it.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class Guest:
                 if mode == "cell":
                     self._notebook.enter(request, self._stdin)
                 else:
-                    self._notebook.leave()
+                    (self._notebook.leave if mode else self._notebook.visit)()
                     stack.callback(self._stdin(request).close)
                 stack.enter_context(asking.run(bool(request.get("ask")), parent))
                 if mode == "file":

@@ -17,7 +17,7 @@ class FakeKernel:
     """Hands each execute_request to `answer`, in a later turn of the loop; notes the rest."""
 
     scripted = True
-    pid = None
+    pid = connection_file = None
 
     def __init__(self, answer: Callable[[FakeKernel], None] = lambda kernel: None) -> None:
         self.on_message: Callable[[Message], None] = lambda message: None
