@@ -92,14 +92,21 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     files = _add(commands, "files", "list the files of the projects directory")
     files.add_argument("directory", nargs="?", default="", metavar="DIRECTORY")
     files.add_argument("--pattern", default="*", help="for example '*.py'")
-    sessions = _add(commands, "sessions", "list the sessions of a server, or export one")
-    actions = sessions.add_subparsers(dest="action", metavar="export")
+    words = "list the sessions of a server, export one, or attach to one"
+    actions = _add(commands, "sessions", words).add_subparsers(
+        dest="action", metavar="export | attach"
+    )
     export = _add(actions, "export", "write all that was run in a session into a notebook")
     export.add_argument("name", metavar="NAME", help="name of the session")
     export.add_argument("file", type=Path, metavar="FILE.ipynb", help="the file, a new one")
+    attach = _add(actions, "attach", "open a session's kernel in jupyter console")
+    attach.add_argument("name", metavar="NAME", help="name of the session")
+    attach.add_argument("--print", action="store_true", help="only say how")
     _add_packages(commands)
     _add(commands, "environments", "list where sessions can run")
     _add(commands, "tools", "list the tools of a server")
+    doctor = _add(commands, "doctor", "check what the server needs on this machine")
+    doctor.add_argument("--json", action="store_true", help="the checks as JSON")
     _add_export(commands)
     add_commands(commands)
 

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from client.asking import Asker, can_ask
+from client.attach import attach, choose, find_here, told_by_server
 from client.connection import Connection
 from client.convert import convert
+from client.doctor import doctor
 from client.notebook import own_session
 from client.progress import Progress
 from client.shell import shell
@@ -29,6 +31,10 @@ def perform(options: argparse.Namespace) -> int:
     """
     if options.command == "export":
         return _export(options)
+    if options.command == "doctor":
+        return doctor(options.json)
+    if getattr(options, "action", None) == "attach" and options.server is None:
+        return attach(choose(find_here(), options.name), options.print)
     # What comes from standard input is read before the server starts.
     for name in ("code", "stdin"):
         if getattr(options, name, None) == "-":
@@ -96,6 +102,11 @@ class _Command:
     def sessions(self) -> int:
         if self._options.action == "export":
             return self._export(self._options.name, self._options.file)
+        if self._options.action == "attach":
+            listed = self._connection.call("list_sessions")
+            self._progress.clear()
+            found = told_by_server(listed.meta, self._options.name)
+            return attach(found, self._options.print)
         return self._tell("list_sessions")
 
     def _export(self, name: str, file: Path) -> int:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _USAGE = """\
 usage: rmi-agent-mcp-server [--page PORT | --http | --tunnel] [--check]
        rmi-agent-mcp-server token new NAME | token list | token revoke NAME
+       rmi-agent-mcp-server doctor [--json]
 
 Without options it serves MCP over standard input and output, as Claude Desktop and Claude Code
 start it.
@@ -44,6 +45,7 @@ start it.
   --tunnel   the same, and makes it reachable from everywhere through ngrok
   --check    only checks the settings: their values, and names that are misspelt
   token      makes, lists and revokes the tokens with which remote clients come in
+  doctor     checks what it needs on this machine; exit code 1 when a check fails
 
 Settings are environment variables or lines of a .env file; .env.example lists them."""
 
@@ -59,6 +61,10 @@ def main(argv: list[str] | None = None) -> int:
         from server.remote import token_command
 
         return token_command.main(words[1:])
+    if words[:1] == ["doctor"]:
+        from server import doctor
+
+        return doctor.main(words[1:])
     try:
         page, words = _page_option(words)
         known = ("--http", "--tunnel", "--check")
