@@ -301,6 +301,7 @@ class Session:
         """
         if not self._closed:
             self._ends = "restarted"
+        self._leave_kernel()
         if self._current is not None:
             self._current.stop()
         try:
@@ -323,10 +324,16 @@ class Session:
         `grace`: as in `Run.stop`.
         """
         self._ends = "closed"
+        self._leave_kernel()
         for run in self.runs:
             run.stop(grace)
         async with self._turn:
             return await self._end_kernel(gracefully=True)
+
+    def _leave_kernel(self) -> None:
+        """It is to end: what attached clients run in it, too."""
+        if self._attached is not None:
+            self._attached.end(self._ends or "restarted")
 
     async def _end_kernel(self, gracefully: bool = False) -> str:
         """End the kernel, if there is one; `gracefully`: its atexit handlers run first."""
@@ -335,8 +342,7 @@ class Session:
         self._runs_in_kernel, self._died = 0, False
         if kernel is None:
             return ""
-        if self._attached is not None:
-            self._attached.end(self._ends or "restarted")
+        self._leave_kernel()
         printed = Log(_ASIDE, _ASIDE)
         try:
             if gracefully and kernel.scripted and lives:

@@ -46,7 +46,7 @@ class Visit:
 
     def stop(self, grace: float | None = None) -> None:
         """Ask for its end, as `Execution.stop`."""
-        self._grace = grace
+        self._grace = self._grace if grace is None else grace
         self._stopped.set()
 
     def end(self) -> None:

@@ -36,7 +36,7 @@ class Notebook:
     def visit(self) -> None:
         """A front end of another client's has something executed."""
         self.leave()
-        self._front_end.show()
+        self._front_end.show(leaves=True)
 
     def leave(self) -> None:
         """Something else is to be executed."""

@@ -10,6 +10,8 @@ import sys
 import threading
 from typing import Any, Dict
 
+from IPython.core.autocall import ExitAutocall
+
 from .streams import Outlet
 
 
@@ -92,8 +94,9 @@ class FrontEnd:
         self._module = sys.modules.get("ipykernel.zmqshell")
         self.hide()
 
-    def show(self) -> None:
-        """A notebook's cell is executed."""
+    def show(self, leaves: bool = False) -> None:
+        """A notebook's cell is executed; `leaves`: that of a client which `exit` is to end."""
+        self._offer_exit(leaves)
         if self._config is not None:
             self._shell.config["IPKernelApp"] = self._config
         if self._module is not None:
@@ -102,9 +105,28 @@ class FrontEnd:
 
     def hide(self) -> None:
         """Anything else is."""
+        self._offer_exit(False)
         self._shell.config.pop("IPKernelApp", None)
         sys.modules.pop("ipykernel.zmqshell", None)
         vars(builtins).pop("__IPYTHON__", None)
+
+    def _offer_exit(self, offer: bool) -> None:
+        names = self._shell.builtin_trap.auto_builtins
+        for name in ("exit", "quit"):
+            names.pop(name, None)
+            if offer:
+                names[name] = _Leave(self._shell)
+
+
+class _Leave(ExitAutocall):
+    """`exit` of an attached client: ipykernel's own would end the kernel, too."""
+
+    rewrite = False
+
+    def __call__(self, keep_kernel: bool = True) -> None:
+        payload = {"source": "ask_exit", "keepkernel": True}
+        shell: Any = self._ip
+        shell.payload_manager.write_payload(payload)
 
 
 def print_displays_in_forks(shell: Any, outlet: Outlet) -> None:

@@ -40,19 +40,23 @@ class ServerProcess:
         self._lines: queue.Queue[bytes] = queue.Queue()
         self._words = b""
         self._ids = 0
-        for read in (self._read_answers, self._read_words):
-            threading.Thread(target=read, daemon=True).start()
+        reads = (self._read_answers, self._read_words)
+        self._readers = [threading.Thread(target=read, daemon=True) for read in reads]
+        for reader in self._readers:
+            reader.start()
 
     def _read_answers(self) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._lines.put(line)
+        with self._process.stdout as lines:
+            for line in lines:
+                self._lines.put(line)
         self._lines.put(b"")
 
     def _read_words(self) -> None:
         assert self._process.stderr is not None
-        for line in self._process.stderr:
-            self._words = (self._words + line)[-2000:]
+        with self._process.stderr as lines:
+            for line in lines:
+                self._words = (self._words + line)[-2000:]
 
     def initialize(self) -> None:
         """Shake hands. Raises `NoAnswer`."""
@@ -121,6 +125,11 @@ class ServerProcess:
                 psutil.Process(pid).kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(1)
+        with contextlib.suppress(OSError):
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+        for reader in self._readers:
+            reader.join(1)
 
     def _family(self) -> list[int]:
         """All processes with the mark, but for dead ones."""
