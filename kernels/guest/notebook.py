@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, Iterator, Optional
 
 from .descriptors import Stdin
 from .plain import FrontEnd
@@ -33,10 +33,13 @@ class Notebook:
         else:
             self._stdin.use()
 
-    def visit(self) -> None:
-        """A front end of another client's has something executed."""
+    @contextlib.contextmanager
+    def visit(self) -> Iterator[None]:
+        """The front end of another client has something executed."""
         self.leave()
-        self._front_end.show(leaves=True)
+        self._front_end.show()
+        with self._front_end.with_exit():
+            yield
 
     def leave(self) -> None:
         """Something else is to be executed."""

@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import threading
-from typing import Any, Dict
+from typing import Any, Dict, Iterator
 
 from IPython.core.autocall import ExitAutocall
 
@@ -94,9 +94,8 @@ class FrontEnd:
         self._module = sys.modules.get("ipykernel.zmqshell")
         self.hide()
 
-    def show(self, leaves: bool = False) -> None:
-        """A notebook's cell is executed; `leaves`: that of a client which `exit` is to end."""
-        self._offer_exit(leaves)
+    def show(self) -> None:
+        """A notebook's cell is executed."""
         if self._config is not None:
             self._shell.config["IPKernelApp"] = self._config
         if self._module is not None:
@@ -105,17 +104,22 @@ class FrontEnd:
 
     def hide(self) -> None:
         """Anything else is."""
-        self._offer_exit(False)
         self._shell.config.pop("IPKernelApp", None)
         sys.modules.pop("ipykernel.zmqshell", None)
         vars(builtins).pop("__IPYTHON__", None)
 
-    def _offer_exit(self, offer: bool) -> None:
-        names = self._shell.builtin_trap.auto_builtins
+    @contextlib.contextmanager
+    def with_exit(self) -> Iterator[None]:
+        """While a client is served that `exit` is to end, with or without brackets."""
+        names, leave = self._shell.user_ns, _Leave(self._shell)
         for name in ("exit", "quit"):
-            names.pop(name, None)
-            if offer:
-                names[name] = _Leave(self._shell)
+            names.setdefault(name, leave)
+        try:
+            yield
+        finally:
+            for name in ("exit", "quit"):
+                if names.get(name) is leave:
+                    del names[name]
 
 
 class _Leave(ExitAutocall):

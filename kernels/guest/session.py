@@ -23,7 +23,9 @@ import contextlib
 import faulthandler
 import os
 import sys
+import time
 import traceback
+from datetime import datetime
 from typing import Any, Dict, List, Optional, Tuple
 
 from .asking import Asking
@@ -108,8 +110,7 @@ class Guest:
         if mode == "exit":
             return self._leave()
         try:
-            # This machine's clock, as the server's is.
-            forget_interrupts(parent["header"]["date"].timestamp())
+            forget_interrupts(_asked_at(parent["header"].get("date")))
             self._restore_process()
             with contextlib.ExitStack() as stack:
                 stack.callback(self._finish)
@@ -117,7 +118,10 @@ class Guest:
                 if mode == "cell":
                     self._notebook.enter(request, self._stdin)
                 else:
-                    (self._notebook.leave if mode else self._notebook.visit)()
+                    if mode:
+                        self._notebook.leave()
+                    else:
+                        stack.enter_context(self._notebook.visit())
                     stack.callback(self._stdin(request).close)
                 stack.enter_context(asking.run(bool(request.get("ask")), parent))
                 if mode == "file":
@@ -212,6 +216,13 @@ class Guest:
             kept = getattr(history, name, None)
             if kept:
                 kept.clear()
+
+
+def _asked_at(date: Any) -> float:
+    """When it was asked for: by this machine's clock, as the server's is. An attached client may
+    have another, and may say nothing."""
+    now = time.time()
+    return min(date.timestamp(), now) if isinstance(date, datetime) else now
 
 
 def install(

@@ -141,6 +141,19 @@ class TestARun:
         assert (text_of(later), later.state) == ("False\n", State.LOST)
         assert any(GONE in note for note in later.notes)
 
+    @pytest.mark.parametrize("date", ["", "yesterday", "2999-01-01T00:00:00Z"])
+    async def test_is_executed_whatever_its_client_says_of_the_time(
+        self, registry: Registry, session: Session, date: str
+    ) -> None:
+        """A browser's clock is another one, and not all clients have one."""
+        async with attached(session) as visitor:
+            message = visitor.client.session.msg("execute_request", {"code": "print('on')"})
+            message["header"]["date"] = date
+            visitor.client.shell_channel.send(message)
+            visit = await visit_of(registry, "print('on')")
+            result = await visit.result()
+        assert (result.status, text_of(result)) == (Status.OK, "on\n")
+
     @pytest.mark.parametrize("code", ["exit", "quit()"])
     async def test_may_leave_its_client_and_never_takes_the_kernel_along(
         self, registry: Registry, session: Session, run_code: RunCode, code: str
