@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Protocol
 
 from kernels.collector import Collector
-from kernels.kernel import Kernel, Message
+from kernels.kernel import Exit, Kernel, Message
+from kernels.result import explain_exit
 
 #: Says, beside a connection file, whose session's kernel that is.
 FACTS = "session.json"
@@ -131,6 +132,17 @@ class Attached:
         if self._visit is not None:
             self._visit.end()
             self._visit = None
+
+
+def how_it_ended(kernel: Kernel, attached: Attached | None) -> str:
+    """Why a session's kernel has ended between two runs, as the beginning of a note."""
+    if attached is not None and attached.given_up:
+        # It has been told.
+        return ""
+    if attached is not None and attached.shut_down:
+        return "since the last run an attached client has shut the kernel down; "
+    why = explain_exit(kernel.exit or Exit())
+    return f"since the last run {why[0].lower()}{why[1:].rstrip('.')}; "
 
 
 async def first(*events: asyncio.Event, seconds: float | None = None) -> None:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from kernels.attached import Attached
 from kernels.collector import KEPT, Collector
 from kernels.kernel import Kernel, Message
 from kernels.questions import Questions
@@ -119,24 +120,6 @@ def first_line(source: str) -> str:
     return first if len(first) <= 60 else first[:59] + "…"
 
 
-class Others(Protocol):
-    """The kernel's other clients (see `attached`)."""
-
-    #: Not "" when the session ends the kernel.
-    ended: str
-
-    @property
-    def busy(self) -> bool:
-        """Whether the kernel executes code of theirs."""
-
-    @property
-    def seconds(self) -> float:
-        """How long it has done so, in all."""
-
-    def take(self, message: Message) -> bool:
-        """Take a message; False when it is none of theirs."""
-
-
 class Ending(Enum):
     """How an execution came to its end."""
 
@@ -163,7 +146,7 @@ class Execution:
         recording: Recording | None = None,
         listen: Callable[[Message], None] | None = None,
         kept: int = KEPT,
-        others: Others | None = None,
+        others: Attached | None = None,
     ) -> None:
         self._kernel = kernel
         self._others = others

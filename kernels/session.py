@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kernels.archive import Archive
-from kernels.attached import Attached, note_session
+from kernels.attached import Attached, how_it_ended, note_session
 from kernels.errors import SessionError
 from kernels.execution import note_late, tells_death
 from kernels.imported import imported_of
-from kernels.kernel import Exit, Kernel, Message
+from kernels.kernel import Kernel, Message
 from kernels.recording import Recording
-from kernels.result import RunResult, State, Status, explain_exit
+from kernels.result import RunResult, State, Status
 from kernels.run import Run
 from kernels.steps import Work, steps_of
 from kernels.textlog import Log
@@ -248,7 +248,7 @@ class Session:
         """Have a kernel that lives, a fresh one if `restart`."""
         if self._kernel is not None and (restart or not self.kernel_lives):
             if self.has_variables:
-                since = "" if restart else self._how_it_ended(self._kernel)
+                since = "" if restart else how_it_ended(self._kernel, self._attached)
                 self.announce(f"{since}session restarted: its variables are gone", lost=True)
             await self._end_kernel(gracefully=True)
         if self._kernel is None:
@@ -256,16 +256,6 @@ class Session:
             self._attached = self._visits.of(kernel)
             kernel.on_message = self._between_runs
             note_session(kernel.connection_file, self.name, self.owner)
-
-    def _how_it_ended(self, kernel: Kernel) -> str:
-        attached = self._attached
-        if attached is not None and attached.given_up:
-            # It has been told.
-            return ""
-        if attached is not None and attached.shut_down:
-            return "since the last run an attached client has shut the kernel down; "
-        why = explain_exit(kernel.exit or Exit())
-        return f"since the last run {why[0].lower()}{why[1:].rstrip('.')}; "
 
     def _not_run(self, run: Run) -> RunResult:
         why = f"the session was {self._ends}" if self._ends else "it was stopped before it began"

@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
+from kernels.attached import Attached
 from kernels.collector import KEPT
-from kernels.execution import Execution, Others
+from kernels.execution import Execution
 from kernels.kernel import Kernel
 from kernels.result import RunResult, State, Status
 from kernels.run import Run
@@ -49,7 +50,7 @@ class Turn:
         late: Log,
         ends: Callable[[], str],
         end_kernel: Callable[[], Awaitable[object]],
-        others: Others | None = None,
+        others: Attached | None = None,
     ) -> None:
         self._kernel, self._run, self._policy, self._late = kernel, run, policy, late
         self._ends, self._end_kernel, self._others = ends, end_kernel, others
