@@ -305,6 +305,9 @@ class Session:
         finally:
             if not self._closed:
                 self._ends = ""
+                if self._attached is not None:
+                    # It was given up before the kernel was.
+                    self._attached.ended = ""
         self.used = time.monotonic()
         return printed
 

@@ -103,11 +103,11 @@ def memory() -> Iterator[Finding]:
 
 def limits() -> Iterator[Finding]:
     """Of files and processes."""
-    try:
-        import resource
-    except ImportError:  # Windows
+    if sys.platform == "win32":
         yield ok("limits", "this system has none for files and processes")
         return
+    import resource
+
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     processes, _ = resource.getrlimit(resource.RLIMIT_NPROC)
     group = _number(Path("/sys/fs/cgroup/pids.max"))

@@ -58,6 +58,14 @@ def waits_for(path: Path) -> str:
     return f"import os, time\nwhile not os.path.exists({str(path)!r}): time.sleep(0.01)"
 
 
+async def visits(registry: Registry, number: int = 1) -> list[Run]:
+    """So many runs of attached clients, all over: the server hears of them when their client does,
+    or a little later."""
+    await until(lambda: len(registry.history("")) == number + 1)
+    await until(lambda: all(run.done.done() for run in registry.history("")))
+    return registry.history("")[1:]
+
+
 async def visit_of(registry: Registry, title: str) -> Run:
     """The run of an execution of an attached client's, once it is there."""
     await until(lambda: [run for run in registry.history("") if run.title.startswith(title)])
@@ -74,7 +82,7 @@ class TestARun:
         async with attached(session) as visitor:
             await visitor.run("y = x + 1\nprint(y)\ny")
         assert visitor.printed == "2\n"
-        run = registry.history("")[-1]
+        (run,) = await visits(registry)
         assert registry.find_run("", run.id) is run
         result = await run.result()
         assert (run.title, run.source) == ("y = x + 1", "y = x + 1\nprint(y)\ny")
@@ -98,7 +106,7 @@ class TestARun:
             await visitor.run("'IPKernelApp' in get_ipython().config")
             reply = await visitor.run("1 / 0")
         assert (reply["status"], reply["ename"]) == ("error", "ZeroDivisionError")
-        drawn, frame, sign, failed = [await run.result() for run in registry.history("")[1:]]
+        drawn, frame, sign, failed = [await run.result() for run in await visits(registry, 4)]
         kinds = [set(o.data) for o in (*drawn.outputs, *frame.outputs) if isinstance(o, Display)]
         assert kinds == [{"image/png", "text/plain"}, {"text/html", "text/plain"}]
         (shown,) = [o for o in sign.outputs if isinstance(o, Display)]
@@ -125,7 +133,8 @@ class TestARun:
         async with attached(session) as visitor:
             await visitor.run("name = input('Who? ')\nprint('Hello', name)", answer="you")
         assert visitor.printed == "Hello you\n"
-        result = await registry.history("")[-1].result()
+        (visit,) = await visits(registry)
+        result = await visit.result()
         assert (result.status, text_of(result)) == (Status.OK, "Hello you\n")
 
     async def test_ends_with_its_kernel_and_keeps_what_it_printed(
@@ -291,6 +300,7 @@ class TestAnEnd:
         await run_code("pass")
         async with attached(session) as visitor:
             await visitor.run("y = 2")
+        await until(lambda: session.has_variables and not session.runs)
         result = await run_code("print('y' in globals())", restart=True)
         assert (text_of(result), result.notes) == ("False\n", (GONE,))
 
@@ -351,7 +361,8 @@ class TestAnEnd:
             visit = await visit_of(registry, "input(")
             assert await visitor.client.get_stdin_msg(timeout=20)
         visit.stop()
-        assert (await visit.result()).status is Status.INTERRUPTED
+        result = await visit.result()
+        assert (result.status, result.state) == (Status.INTERRUPTED, State.KEPT)
         assert text_of(await run_code("print(x)")) == "1\n"
 
 
@@ -384,6 +395,7 @@ class TestTheHistory:
     ) -> None:
         async with attached(session) as visitor:
             await visitor.run("print('theirs')")
+        await visits(registry)
         cells = json.loads(await notebook_of(registry.runs("", "default")))["cells"]
         assert ["".join(cell["source"]) for cell in cells] == ["x = 1", "print('theirs')"]
         assert "".join(cells[1]["outputs"][0]["text"]) == "theirs\n"

@@ -72,8 +72,12 @@ class TestTheList:
 
 
 class TestARun:
-    async def test_is_read_by_its_id(self, caller: Caller, visitor: Visitor) -> None:
+    async def test_is_read_by_its_id(
+        self, caller: Caller, registry: Registry, visitor: Visitor
+    ) -> None:
         await visitor.run("print('theirs')")
+        # The client knows of the end when the server does, or a little earlier.
+        await until(lambda: [run.done.done() for run in registry.history("")] == [True, True])
         texts, facts = await caller.run("get_output", run_id="2")
         assert texts[0] == "theirs\n"
         assert texts[-1].endswith("session default · run 2 · run by an attached client]")

@@ -31,6 +31,10 @@ NAMES = [
 ]  # fmt: skip
 
 
+#: What a machine that is busy or small is told of.
+MAY_WARN = {"server", "first run", "memory", "limits", "interrupt"}
+
+
 def free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
@@ -97,10 +101,8 @@ class TestTheWhole:
         told = json.loads(found.stdout)
         assert [each["name"] for each in told["checks"]] == NAMES, found.stdout
         assert (found.returncode, found.stderr, told["ok"]) == (0, "", True)
-        others = [each for each in told["checks"] if each["level"] != "ok"]
-        assert [each["name"] for each in others if each["name"] not in ("memory", "limits")] == [
-            "isolation"
-        ]
+        others = {each["name"] for each in told["checks"] if each["level"] != "ok"}
+        assert others - MAY_WARN == {"isolation"}
         assert "kernels are forked" in str(told["checks"][NAMES.index("fork server")])
         assert list(doctor.projects.iterdir()) == []
         marked = []
@@ -117,7 +119,8 @@ class TestTheWhole:
         lines = found.stdout.splitlines()
         assert lines[0].startswith("ok      Python               CPython 3.")
         assert "warning isolation            none: code in a kernel can do anything" in found.stdout
-        assert lines[-1].startswith("Nothing has failed; 1 warning in 24 checks.")
+        assert lines[-1].startswith("Nothing has failed; ")
+        assert lines[-1].endswith(" in 24 checks.")
 
     def test_wrong_words_are_refused(self, doctor: Doctor) -> None:
         found = doctor.run("--jsno")
@@ -158,7 +161,8 @@ class TestTroubles:
         assert "No module named 'ipykernel'" in own.words
         assert own.remedy == f"{python} -m pip install ipykernel"
         server, run = here.find("server")
-        assert (server.level, run.name, run.level) == ("ok", "first run", "failure")
+        assert (server.name, run.name, run.level) == ("server", "first run", "failure")
+        assert server.level != "failure"
 
     def test_a_port_that_is_taken_is_a_warning(self, here: Here) -> None:
         """It may be this very server's."""
