@@ -72,7 +72,8 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
             "raise one or lower the other."
         )
     level = choice(values, "RMI_LOG_LEVEL", "", "debug", "info", "warning", "error")
-    install = choice(values, "RMI_ALLOW_INSTALL", "", "on", "off")
+    # A host's form says true and false.
+    install = choice(values, "RMI_ALLOW_INSTALL", "", "on", "off", "true", "false")
     projects_dir = _projects_dir(values)
     default = _default(text(values, "RMI_PYTHON"), projects_dir, environ)
     return Settings(
@@ -91,7 +92,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         audit_log=text(values, "RMI_AUDIT_LOG") or None,
         page=page_port(values),
         default=default,
-        allow_install=install == "on" if install else None,
+        allow_install=install in ("on", "true") if install else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -9,8 +10,12 @@ from collections.abc import Sequence
 
 def main(words: Sequence[str]) -> int:
     """Write the page and end the process with 1 when a check has failed, else with 0. Returns 2
-    for wrong words."""
-    if unknown := [word for word in words if word != "--json"]:
+    for wrong words.
+
+    With `--further`, standard input has findings of the caller's, which come last: a list in JSON
+    of `name`, `level`, `words` and `remedy`.
+    """
+    if unknown := [word for word in words if word not in ("--json", "--further")]:
         print(
             f"rmi-agent-mcp-server: unknown argument {unknown[0]!r}; doctor takes --json alone.",
             file=sys.stderr,
@@ -18,9 +23,11 @@ def main(words: Sequence[str]) -> int:
         return 2
     from server.doctor import page
     from server.doctor.checks import CHECKS
-    from server.doctor.examination import examine
+    from server.doctor.examination import Finding, examine
 
     findings = examine(CHECKS)
+    if "--further" in words:
+        findings += [Finding(**each) for each in json.load(sys.stdin)]
     write = page.as_json if "--json" in words else page.as_text
     data = (write(findings) + "\n").encode("utf-8", "backslashreplace")
     sys.stdout.flush()

@@ -22,7 +22,6 @@ CHECKS = (
     Check("HTTP port", places.http_port),
     Check("page", places.page_port),
     Check("tunnel", programs.tunnel),
-    Check("hosts", programs.hosts),
     Check("clock", machine.clock),
     Check("text", machine.text),
 )

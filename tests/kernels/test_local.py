@@ -35,7 +35,7 @@ async def test_a_python_without_ipykernel_is_told_with_the_remedy(tmp_path: Path
     venv.create(tmp_path / "bare", with_pip=False, symlinks=True)
     python = str(tmp_path / "bare" / "bin" / "python")
     async with Registry(backend(tmp_path, python), Limits()) as registry:
-        with pytest.raises(KernelStartError, match="has no ipykernel.* pip install ") as caught:
+        with pytest.raises(KernelStartError, match=r"has no ipykernel.* pip install ") as caught:
             await ask(registry, "1")
         assert python in str(caught.value)
 
