@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from server.settings import Settings
 
@@ -34,6 +35,7 @@ class Environments:
         self._environ = environ
         self._chosen: dict[str, tuple[_Stamp, Chosen]] = {}
         self._lock = threading.Lock()
+        self._turns: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
         self._usual: Environment | None = None
         self._scripts: Scripts | None = None
 
@@ -61,17 +63,21 @@ class Environments:
         `EnvironmentUnfit`."""
         from kernels.environments.choosing import choose
 
-        # One at a time: whoever asks for the same finds it.
+        # One after another: who asks for the same finds it.
         with self._lock:
+            turn = self._turns.setdefault(name, threading.Lock())
+        with turn:
             stamp, chosen = self._chosen.get(name, ((), None))
             if chosen is not None and _is_still(chosen.environment, stamp):
                 return chosen
             projects, usual = self._settings.projects_dir, self._settings.python
             installing = bool(self._settings.allow_install)
             chosen = choose(name, projects, self._environ, usual=usual, installing=installing)
-            while len(self._chosen) >= _MOST:
-                del self._chosen[next(iter(self._chosen))]
-            self._chosen[name] = _stamp(chosen.environment), chosen
+            stamp = _stamp(chosen.environment)
+            with self._lock:
+                while len(self._chosen) >= _MOST:
+                    del self._chosen[next(iter(self._chosen))]
+                self._chosen[name] = stamp, chosen
             return chosen
 
     async def for_script(self, path: Path, source: bytes) -> Chosen | None:
