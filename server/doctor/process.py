@@ -62,7 +62,7 @@ class ServerProcess:
         """Shake hands. Raises `NoAnswer`."""
         client = {"name": "doctor", "version": "0"}
         asked = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client}
-        self._ask("initialize", asked, 15)
+        self._ask("initialize", asked, 20)
         self._send({"method": "notifications/initialized"})
 
     def call(self, tool: str, seconds: float = 10, **arguments: Any) -> dict[str, Any]:

@@ -249,19 +249,6 @@ class TestRunsOfTheSession:
 
 
 class TestAnEnd:
-    async def test_stop_interrupts_the_attached_clients_code(
-        self, registry: Registry, session: Session, run_code: RunCode
-    ) -> None:
-        async with attached(session) as visitor:
-            visiting = asyncio.ensure_future(visitor.run("import time\ntime.sleep(600)"))
-            visit = await visit_of(registry, "import time")
-            visit.stop()
-            result = await visit.result()
-            assert (await visiting)["ename"] == "KeyboardInterrupt"
-        assert (result.status, result.state) == (Status.INTERRUPTED, State.KEPT)
-        assert result.notes == (NOTE, "stopped", "the session's variables are kept")
-        assert text_of(await run_code("print(x)")) == "1\n"
-
     async def test_code_that_does_not_obey_loses_the_kernel_and_the_next_run_says_so(
         self, registry: Registry, session: Session, run_code: RunCode
     ) -> None:
@@ -352,6 +339,27 @@ class TestAnEnd:
         result = await visit.result()
         assert (result.status, text_of(result)) == (Status.OK, "done\n")
         assert text_of(await ours.result()) == "3\n"
+
+
+class TestAnInterrupt:
+    """Here a kernel has all the time that a busy machine needs to obey."""
+
+    @pytest.fixture
+    def limits(self) -> Limits:
+        return Limits(policy=Policy(grace=30))
+
+    async def test_stop_interrupts_the_attached_clients_code(
+        self, registry: Registry, session: Session, run_code: RunCode
+    ) -> None:
+        async with attached(session) as visitor:
+            visiting = asyncio.ensure_future(visitor.run("import time\ntime.sleep(600)"))
+            visit = await visit_of(registry, "import time")
+            visit.stop()
+            result = await visit.result()
+            assert (await visiting)["ename"] == "KeyboardInterrupt"
+        assert (result.status, result.state) == (Status.INTERRUPTED, State.KEPT)
+        assert result.notes == (NOTE, "stopped", "the session's variables are kept")
+        assert text_of(await run_code("print(x)")) == "1\n"
 
     async def test_a_question_that_nobody_answers_any_more_can_be_stopped(
         self, registry: Registry, session: Session, run_code: RunCode
