@@ -1,7 +1,8 @@
 # Sets the project up in .venv on Windows, from any working directory and as often as you like:
 #
 #   .\setup.ps1        the pinned packages, the project itself, the samples
-#   .\setup.ps1 -Dev   also what tests and checks need
+#   .\setup.ps1 -Llm   also what `rmi-agent ask` and `rmi-agent chat` need
+#   .\setup.ps1 -Dev   also what tests and checks need, the agent's packages among it
 #
 # Uses uv where it is installed, otherwise venv and pip. $env:PYTHON chooses the interpreter.
 # Written for Windows PowerShell 5.1; where scripts are blocked:
@@ -9,6 +10,7 @@
 [CmdletBinding(PositionalBinding = $false)]
 param(
     [switch]$Dev,
+    [switch]$Llm,
     [Parameter(ValueFromRemainingArguments = $true)][string[]]$Rest
 )
 
@@ -19,8 +21,10 @@ $ErrorActionPreference = 'Continue'
 foreach ($argument in @($Rest | Where-Object { $_ })) {
     if ($argument -eq '--dev') {
         $Dev = $true
+    } elseif ($argument -eq '--llm') {
+        $Llm = $true
     } else {
-        [Console]::Error.WriteLine("setup.ps1: unknown option '$argument'; there is -Dev")
+        [Console]::Error.WriteLine("setup.ps1: unknown option '$argument'; there are -Llm and -Dev")
         exit 2
     }
 }
@@ -135,9 +139,11 @@ function Test-Reusable {
 # .venv are absolute, so a checkout that was moved needs a new one.
 $before = ''
 if (Test-Path $stamp) { $before = "$(Get-Content $stamp -TotalCount 1 -Encoding UTF8)" }
-if ($before.StartsWith('dev ')) { $Dev = $true } # a plain run takes nothing away
-$mode = if ($Dev) { 'dev' } else { 'plain' }
-$hashes = 'requirements.txt', 'requirements-dev.txt', 'pyproject.toml' |
+# A plain run takes nothing away.
+if ($before.StartsWith('dev ')) { $Dev = $true }
+if ($before.StartsWith('llm ')) { $Llm = $true }
+$mode = if ($Dev) { 'dev' } elseif ($Llm) { 'llm' } else { 'plain' }
+$hashes = 'requirements.txt', 'requirements-llm.txt', 'requirements-dev.txt', 'pyproject.toml' |
     ForEach-Object { (Get-FileHash (Join-Path $root $_) -Algorithm SHA256).Hash.Substring(0, 16) }
 $now = "$mode $($hashes -join '-') $root"
 
@@ -148,7 +154,7 @@ try {
     } else {
         if (Test-Reusable) { Set-Content $stamp 'unfinished' } else { New-Venv }
         Write-Output 'Installing the packages; the first time takes a minute or two ...'
-        $requirements = if ($Dev) { 'requirements-dev.txt' } else { 'requirements.txt' }
+        $requirements = if ($mode -eq 'plain') { 'requirements.txt' } else { "requirements-$mode.txt" }
         Install-Into 'the pinned packages' @('-r', $requirements)
         Install-Into 'the project' @('--no-deps', '--editable', '.')
         Set-Content $stamp $now -Encoding UTF8

@@ -2,7 +2,8 @@
 # Sets the project up in .venv, from any working directory and as often as you like:
 #
 #   ./setup.sh         the pinned packages, the project itself, the samples
-#   ./setup.sh --dev   also what tests and checks need
+#   ./setup.sh --llm   also what `rmi-agent ask` and `rmi-agent chat` need
+#   ./setup.sh --dev   also what tests and checks need, the agent's packages among it
 #
 # Uses uv where it is installed, otherwise venv and pip. PYTHON=/path/to/python chooses the
 # interpreter. Written for bash 3.2, which is what macOS has.
@@ -14,9 +15,10 @@ cd "$root"
 mode=plain
 for arg in "$@"; do
     case $arg in
+        --llm) [ "$mode" = dev ] || mode=llm ;;
         --dev) mode=dev ;;
-        -h | --help) sed -n '2,9s/^# \{0,1\}//p' setup.sh && exit 0 ;;
-        *) echo "setup.sh: unknown option '$arg'; there are --dev and --help" >&2 && exit 2 ;;
+        -h | --help) sed -n '2,10s/^# \{0,1\}//p' setup.sh && exit 0 ;;
+        *) echo "setup.sh: unknown option '$arg'; there are --llm, --dev and --help" >&2 && exit 2 ;;
     esac
 done
 
@@ -108,8 +110,12 @@ stamp=.venv/.setup-stamp
 # .venv are absolute, so a checkout that was moved needs a new one.
 before=""
 [ ! -f "$stamp" ] || before=$(cat "$stamp")
-[ "${before%% *}" != dev ] || mode=dev # a plain run takes nothing away
-now="$mode $(cat requirements.txt requirements-dev.txt pyproject.toml | cksum | tr ' ' -) $root"
+# A plain run takes nothing away.
+case "${before%% *} $mode" in
+    "dev "*) mode=dev ;;
+    "llm plain") mode=llm ;;
+esac
+now="$mode $(cat requirements.txt requirements-llm.txt requirements-dev.txt pyproject.toml | cksum | tr ' ' -) $root"
 
 if [ "$before" = "$now" ] && [ -x .venv/bin/rmi-agent ] && is_new_enough .venv/bin/python; then
     echo "Already set up; nothing to install."
@@ -121,7 +127,7 @@ else
     fi
     echo "Installing the packages; the first time takes a minute or two ..."
     requirements=requirements.txt
-    [ "$mode" = plain ] || requirements="requirements-dev.txt"
+    [ "$mode" = plain ] || requirements="requirements-$mode.txt"
     install "the pinned packages" -r "$requirements"
     install "the project" --no-deps --editable .
     echo "$now" >"$stamp"

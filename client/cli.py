@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from client.agent.options import add_agent
 from client.commands import perform
 from client.convert import KINDS, ConvertError
 from client.host_commands import add_commands
@@ -108,6 +109,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     doctor = _add(commands, "doctor", "check what the server needs on this machine")
     doctor.add_argument("--json", action="store_true", help="the checks as JSON")
     _add_export(commands)
+    add_agent(commands, _add)
     add_commands(commands)
 
     if any("\ud800" <= character <= "\udfff" for word in argv for character in word):

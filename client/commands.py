@@ -35,6 +35,10 @@ def perform(options: argparse.Namespace) -> int:
         return doctor(options.json)
     if getattr(options, "action", None) == "attach" and options.server is None:
         return attach(choose(find_here(), options.name), options.print)
+    if options.command in ("ask", "chat"):
+        from client.agent.command import perform as converse
+
+        return converse(options)
     # What comes from standard input is read before the server starts.
     for name in ("code", "stdin"):
         if getattr(options, name, None) == "-":

@@ -30,6 +30,8 @@ Work = Coroutine[Any, Any, Result]
 _TICK = 0.5
 #: Seconds for a stopped run's result to arrive, and for what is given up to end.
 _RESULT, _END = 2.0, 10.0
+#: Presses of Ctrl-C that something long may take: each of its parts may be stopped.
+_MANY = 20
 #: What progress says of a run that has not begun.
 WAITING = re.compile(r"waiting for its turn, place \d+; \d+ s")
 
@@ -126,6 +128,15 @@ class Connection:
         work = self._client.call(tool, arguments, report, on_part=report_part)
         return self._do(work, stop)
 
+    def attend(
+        self, work: Callable[[RmiMcpClient], Work[Result]], stop: Callable[[], bool]
+    ) -> Result:
+        """Do something that takes many calls. With each Ctrl-C `stop` is called, in the
+        connection's thread: it begins to stop what can be stopped by itself, or it returns False,
+        and all of it is given up."""
+        presses: asyncio.Queue[None] = asyncio.Queue()
+        return self._follow(_attend(work(self._client), presses, stop), presses, _MANY)
+
     async def _stop(self, session: str, kind: str) -> None:
         """Stop what runs in a session; `kind`: how the name begins of one of its own that it may
         have, where it certainly runs; or ""."""
@@ -141,13 +152,18 @@ class Connection:
 
     def _do(self, work: Work[Result], stop: Callable[[], Work[None]] | None = None) -> Result:
         presses: asyncio.Queue[None] = asyncio.Queue()
+        return self._follow(_supervise(work, presses, stop), presses)
+
+    def _follow(
+        self, work: Work[Result], presses: asyncio.Queue[None], patience: int = 2
+    ) -> Result:
+        """Wait for `work`, which gets what is pressed meanwhile."""
 
         def press() -> None:
             self._loop.call_soon_threadsafe(presses.put_nowait, None)
 
-        with _interrupts(press):
-            supervised = _supervise(work, presses, stop)
-            future = asyncio.run_coroutine_threadsafe(supervised, self._loop)
+        with _interrupts(press, patience):
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
             while not future.done():
                 wait([future], _TICK)
         try:
@@ -189,10 +205,27 @@ async def _supervise(
             helper.cancel()
 
 
+async def _attend(
+    work: Work[Result], presses: asyncio.Queue[None], stop: Callable[[], bool]
+) -> Result:
+    """Await `work`; with a press for which `stop` returns False, cancel it. Raises `_GivenUp`."""
+    task = asyncio.create_task(work)
+    while True:
+        pressed = asyncio.create_task(presses.get())
+        await asyncio.wait({task, pressed}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            pressed.cancel()
+            return task.result()
+        if not stop():
+            task.cancel()
+            await asyncio.wait({task}, timeout=_END)
+            raise _GivenUp
+
+
 @contextmanager
-def _interrupts(press: Callable[[], None]) -> Iterator[None]:
-    """Call `press` for Ctrl-C instead of raising KeyboardInterrupt wherever we are; the third
-    raises, should all else hang."""
+def _interrupts(press: Callable[[], None], patience: int) -> Iterator[None]:
+    """Call `press` for Ctrl-C instead of raising KeyboardInterrupt wherever we are; after
+    `patience` presses the next one raises, should all else hang."""
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield  # ignored, as in the background of a shell script
         return
@@ -201,7 +234,7 @@ def _interrupts(press: Callable[[], None]) -> Iterator[None]:
     def handle(*_: object) -> None:
         nonlocal count
         count += 1
-        if count > 2:
+        if count > patience:
             raise KeyboardInterrupt
         press()
 

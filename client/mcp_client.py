@@ -123,6 +123,11 @@ class RmiMcpClient:
         info = self._connected().server_info
         return f"{info.name} {info.version}".strip() if info else ""
 
+    @property
+    def fastmcp(self) -> Client[Any]:
+        """FastMCP's client beneath, connected, for a library that takes one."""
+        return self._connected()
+
     async def list_tools(self) -> list[Tool]:
         """The server's tools."""
         client = self._connected()

@@ -109,7 +109,7 @@ def _show_blocks(blocks: list[Any], images: Path, run: str, hush: bool) -> tuple
                 continue
         if kind == "image":
             number += 1
-            saved = _save(block, images, f"run-{_plain(run)}-image-{number}", caption) and saved
+            saved = save(block, images, f"run-{_plain(run)}-image-{number}", caption) and saved
             caption = ""
             continue
         if kind == "resource_link":
@@ -131,7 +131,9 @@ def _words(block: Any) -> str:
     return f"[{block.type}: {uri}]\n" if uri else f"[{block.type}]\n"
 
 
-def _save(image: Any, folder: Path, stem: str, caption: str) -> bool:
+def save(image: Any, folder: Path, stem: str, caption: str) -> bool:
+    """Save an image block in a folder, never over an existing file, and say where; whether that
+    worked. `caption` is what the server says of it, or ""."""
     caption = caption.removesuffix("]") or "[image"
     try:
         data = base64.b64decode(image.data, validate=True)

@@ -6,6 +6,7 @@ import sys
 import tomllib
 import zipfile
 from importlib import metadata
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -82,7 +83,16 @@ def installed_closure(asked: list[Requirement]) -> dict[str, list[Requirement]]:
     return closure
 
 
-PIN_FILES = ["requirements.txt", "requirements-dev.txt"]
+PIN_FILES = ["requirements.txt", "requirements-llm.txt", "requirements-dev.txt"]
+SETS = pytest.mark.parametrize(
+    ("extras", "files"),
+    [
+        (("data",), PIN_FILES[:1]),
+        (("data", "llm"), PIN_FILES[:2]),
+        (("data", "llm", "dev"), PIN_FILES),
+    ],
+    ids=["plain", "llm", "dev"],
+)
 
 
 @pytest.mark.parametrize("file_name", PIN_FILES)
@@ -95,19 +105,14 @@ def test_requirements_hold_exact_pins_and_nothing_else(file_name: str) -> None:
     assert names == sorted(names)
 
 
-def test_dev_requirements_add_to_the_plain_ones() -> None:
-    assert [line for line in lines_of("requirements-dev.txt") if line.startswith("-")] == [
-        "-r requirements.txt"
-    ]
-    plain = {pin.name for pin in pins_of("requirements.txt")}
-    assert not plain & {pin.name for pin in pins_of("requirements-dev.txt")}
+@pytest.mark.parametrize(("less", "more"), list(pairwise(PIN_FILES)))
+def test_each_file_adds_to_the_one_before(less: str, more: str) -> None:
+    assert [line for line in lines_of(more) if line.startswith("-")] == [f"-r {less}"]
+    before = PIN_FILES[: PIN_FILES.index(more)]
+    assert not {pin.name for pin in pins_of(more)} & {p.name for f in before for p in pins_of(f)}
 
 
-@pytest.mark.parametrize(
-    ("extras", "files"),
-    [(("data",), PIN_FILES[:1]), (("data", "dev"), PIN_FILES)],
-    ids=["plain", "dev"],
-)
+@SETS
 def test_pins_satisfy_pyproject(extras: tuple[str, ...], files: list[str]) -> None:
     pins = versions_here([pin for file_name in files for pin in pins_of(file_name)])
     for asked in requirements_with(*extras):
@@ -116,11 +121,7 @@ def test_pins_satisfy_pyproject(extras: tuple[str, ...], files: list[str]) -> No
 
 
 @needs_install
-@pytest.mark.parametrize(
-    ("extras", "files"),
-    [(("data",), PIN_FILES[:1]), (("data", "dev"), PIN_FILES)],
-    ids=["plain", "dev"],
-)
+@SETS
 def test_pins_are_complete_and_none_is_left_over(extras: tuple[str, ...], files: list[str]) -> None:
     """The pins are what pyproject.toml pulls in, dependencies of dependencies included."""
     pins = versions_here([pin for file_name in files for pin in pins_of(file_name)])
