@@ -72,6 +72,7 @@ def _perform(options: argparse.Namespace) -> int:
         conversation, saved = _conversation(options, history, choice, progress, keyboard)
         if not options.no_save:
             stack.enter_context(history.held(saved.name))
+        stack.callback(connection.attend, lambda client: conversation.close(), lambda: False)
         progress.clear()
         talk = _Talk(connection, conversation, options)
         code = talk.ask(options.question) if options.command == "ask" else talk.chat()

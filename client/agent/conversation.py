@@ -25,7 +25,7 @@ from client.agent.display import Display
 from client.agent.errors import Ended, sentence
 from client.agent.history import History, Saved
 from client.agent.limits import Clock, Limits, used
-from client.agent.models import Choice
+from client.agent.models import Choice, close
 from client.agent.patience import Patience
 from client.agent.toolset import Tools
 
@@ -99,6 +99,10 @@ class Conversation:
             return ""
         line = used(self._usage, self._runs, self._seconds, self.model)
         return f"[{self._questions} questions: {line[1:]}"
+
+    async def close(self) -> None:
+        """Close the model's connections. In the event loop of the questions."""
+        await close(self._model)
 
     def stop(self) -> bool:
         """Begin to stop the run that is under way; False when there is none. In the event loop."""

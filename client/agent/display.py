@@ -22,7 +22,7 @@ _FIRST, _LAST_OF_FAILED = 6, 5
 _WIDTH = 200
 _COLOURS = {"+": "green", "-": "red", "@": "cyan"}
 #: The argument that says best what a tool is called for.
-_TELLING = ("file_name", "run_id", "directory", "packages", "session")
+_TELLING = ("file_name", "run_id", "directory", "packages")
 
 
 class Display:

@@ -70,6 +70,8 @@ def _words(error: BaseException, choice: Choice) -> str:
             return f"{name} held the answer back (its content filter)."
         case e.ModelAPIError():
             return f"{name} answered with what is no answer of a model: {_line(str(error))}."
+        case e.UnexpectedModelBehavior() if "without content" in str(error):
+            return f"{name} sent an empty answer; try again."
         case e.UnexpectedModelBehavior():
             return f"The model {model} gave an answer that cannot be used: {_line(str(error))}."
     return f"The answer of {model} failed: {type(error).__name__}: {_line(str(error))}."

@@ -147,3 +147,13 @@ def build(choice: Choice) -> Model:
     client = AsyncOpenAI(api_key=choice.key or "none", base_url=address, max_retries=0)
     kind = OpenAIChatModel if choice.chat else OpenAIResponsesModel
     return kind(choice.model, provider=OpenAIProvider(openai_client=client))
+
+
+async def close(model: Model) -> None:
+    """Close the model's connections. In the event loop in which it was asked."""
+    client = getattr(model, "client", None)
+    asynchronous = getattr(client, "aio", None)  # Google's client has two sides
+    if asynchronous is not None:
+        await asynchronous.aclose()
+    elif client is not None:
+        await client.close()

@@ -94,14 +94,19 @@ class Provider:
     def __enter__(self) -> Provider:
         self._server = uvicorn.Server(
             uvicorn.Config(
-                self._app(), host="127.0.0.1", port=0, log_level="critical", lifespan="off", ws="none"
+                self._app(),
+                host="127.0.0.1",
+                port=0,
+                log_level="critical",
+                lifespan="off",
+                ws="none",
             )
         )
         started = threading.Event()
 
         async def serve() -> None:
             serving = asyncio.ensure_future(self._server.serve())
-            while not self._server.started and not serving.done():
+            while not (self._server.started or serving.done()):  # noqa: ASYNC110 - no event is set
                 await asyncio.sleep(0.01)
             port = self._server.servers[0].sockets[0].getsockname()[1]
             self.url = f"http://127.0.0.1:{port}"
@@ -155,7 +160,9 @@ class Provider:
             headers = {"retry-after": reply.retry_after} if reply.retry_after else None
             return JSONResponse(wire.error(api, reply.status, reply.message), reply.status, headers)
         if isinstance(reply, Garbage):
-            return Response("<html>not here</html>", media_type="application/json")
+            kind = "text/event-stream" if streams else "application/json"
+            name = "event: message_start\n" if api == "anthropic" else ""
+            return Response(f"{name}data: {{<html>not here</html>\n\n", media_type=kind)
         if isinstance(reply, Wait):
             await asyncio.to_thread(reply.go.wait, 60)
         text = reply.text if isinstance(reply, Say | Cut | Wait) else ""

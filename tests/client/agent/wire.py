@@ -178,9 +178,7 @@ def _response_events(number: int, text: str, calls: Calls) -> list[str]:
         place = {"output_index": index, "item_id": item["id"]}
         begun = {**item, "status": "in_progress"}
         begun |= {"content": []} if item["type"] == "message" else {"arguments": ""}
-        events.append(
-            {"type": "response.output_item.added", "output_index": index, "item": begun}
-        )
+        events.append({"type": "response.output_item.added", "output_index": index, "item": begun})
         if item["type"] == "message":
             part = item["content"][0]
             inside = {**place, "content_index": 0}
