@@ -151,9 +151,8 @@ def build(choice: Choice) -> Model:
 
 async def close(model: Model) -> None:
     """Close the model's connections. In the event loop in which it was asked."""
+    async with model:
+        pass  # leaving it closes what pydantic-ai has opened, as for Google
     client = getattr(model, "client", None)
-    asynchronous = getattr(client, "aio", None)  # Google's client has two sides
-    if asynchronous is not None:
-        await asynchronous.aclose()
-    elif client is not None:
-        await client.close()
+    if (shut := getattr(client, "close", None)) is not None and not hasattr(client, "aio"):
+        await shut()

@@ -67,7 +67,7 @@ class TestChoice:
         assert str(error.value).startswith(sentence)
 
     def test_a_key_with_a_line_break_is_refused_without_being_told(self) -> None:
-        with pytest.raises(AgentError, match="^OPENAI_API_KEY has a space") as error:
+        with pytest.raises(AgentError, match=r"^OPENAI_API_KEY has a space") as error:
             choose({"OPENAI_API_KEY": "sk\nrest"}, "openai:m")
         assert "rest" not in str(error.value)
         assert "sk" not in repr(choose({"OPENAI_API_KEY": "sk"}, "openai:m")).lower()[20:]
@@ -120,16 +120,15 @@ class TestHistory:
 
         monkeypatch.setattr("os.fsync", fail)
         one.title = "changed"
-        with pytest.raises(AgentError, match="cannot be saved .* No space left on device"):
+        with pytest.raises(AgentError, match=r"cannot be saved .* No space left on device"):
             history.save(one)
         assert history.load(one.name).title == ""
         assert len(list((tmp_path / "conversations").iterdir())) == 1
 
     def test_only_one_goes_on_with_it(self, tmp_path: Path) -> None:
         history = History(tmp_path / "conversations")
-        with history.held("one"):
-            with pytest.raises(AgentError, match="Somebody else goes on"):
-                history.held("one").__enter__()
+        with history.held("one"), pytest.raises(AgentError, match="Somebody else goes on"):
+            history.held("one").__enter__()
         with history.held("one"):
             pass
         assert list((tmp_path / "conversations").iterdir()) == []

@@ -19,7 +19,8 @@ def error(api: str, status: int, message: str) -> dict[str, Any]:
             "error": {"type": kinds.get(status, "api_error"), "message": message},
         }
     if api == "google":
-        names = {401: "UNAUTHENTICATED", 404: "NOT_FOUND", 429: "RESOURCE_EXHAUSTED"}
+        names = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 404: "NOT_FOUND"}
+        names |= {429: "RESOURCE_EXHAUSTED", 503: "UNAVAILABLE"}
         name = names.get(status, "INTERNAL")
         return {"error": {"code": status, "message": message, "status": name}}
     codes = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}
