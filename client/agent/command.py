@@ -32,7 +32,7 @@ _UNANSWERED = 1
 _PACKAGES = ("pydantic_ai", "anthropic", "google", "openai")
 _MISSING = (
     "The agent needs packages that are not installed; `./setup.sh --llm` installs them, or "
-    '`pip install "rmi-agent-mcp-server[llm]"`.'
+    "`pip install -e '.[llm]'` in the checkout."
 )
 _LEAVE = ("exit", "quit")
 

@@ -8,7 +8,7 @@ import binascii
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic_ai import BinaryContent, RunContext, ToolFailed
 from pydantic_ai.mcp import MCPToolset
@@ -20,6 +20,10 @@ from client.agent.display import Display
 from client.mcp_client import RmiMcpClient, ServerError, text_of
 from client.notebook import own_runs, own_session
 from client.show import facts_of
+
+if TYPE_CHECKING:
+    from fastmcp.client.client import CallToolResult
+    from mcp_types import ImageContent
 
 #: Tools that run something, of which there may be so many.
 RUNS = ("run_python", "run_code", "run_notebook")
@@ -118,8 +122,7 @@ class Tools(MCPToolset[None]):
         self._display.result(name, result)
         if result.is_error and all(block.type != "image" for block in result.content):
             raise ToolFailed(text_of(result))
-        parts = [_part(block) for block in result.content if block.type != "resource_link"]
-        return parts[0] if len(parts) == 1 else parts
+        return _content(result)
 
     def stop(self) -> bool:
         """Begin to stop what runs; False when nothing does, or it is being stopped already."""
@@ -144,12 +147,24 @@ class Tools(MCPToolset[None]):
         return None if found.is_error else text_of(found)
 
 
-def _part(block: Any) -> str | BinaryContent:
-    """A block of a result, for the model."""
-    if block.type == "image":
-        try:
-            data = base64.b64decode(block.data, validate=True)
-        except binascii.Error:
-            return "[an image that cannot be read]"
-        return BinaryContent(data, media_type=block.mime_type)
-    return str(getattr(block, "text", f"[{block.type}]"))
+def _content(result: CallToolResult) -> str | list[str | BinaryContent]:
+    """A result for the model: its text as one, and its images where they stand in it."""
+    parts: list[str | BinaryContent] = []
+    text = ""
+    for block in result.content:
+        if block.type == "image":
+            parts += [text] if text else []
+            parts.append(_image(block))
+            text = ""
+        elif block.type == "text":
+            text += ("\n" if text and not text.endswith("\n") else "") + block.text
+    parts += [text] if text else []
+    return text if len(parts) == 1 and text else parts
+
+
+def _image(block: ImageContent) -> str | BinaryContent:
+    try:
+        data = base64.b64decode(block.data, validate=True)
+    except binascii.Error:
+        return "[an image that cannot be read]"
+    return BinaryContent(data, media_type=block.mime_type)

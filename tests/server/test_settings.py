@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from client.agent.models import PROVIDERS
 from server import values
 from server.remote import http_settings
 from server.remote.http_settings import HttpSettings
@@ -193,8 +194,11 @@ def test_a_python_may_be_named_by_its_environment() -> None:
 
 
 def test_env_example_lists_every_setting_with_its_default() -> None:
-    """The variables that the settings' modules read, no more and no fewer; it changes nothing."""
-    read = set()
+    """The variables that the settings' modules and the agent read, no more and no fewer; it changes
+    nothing."""
+    read = {"RMI_MODEL"}
+    for provider in PROVIDERS.values():
+        read |= {provider.keys[0], provider.address}
     for module in ("settings", "remote/http_settings", "remote/oauth"):
         tree = ast.parse((ROOT / "server" / f"{module}.py").read_text(encoding="utf-8"))
         constants = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]

@@ -5,8 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 import stat
+import subprocess
+import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +18,7 @@ from pydantic_ai.messages import ModelRequest, UserPromptPart
 from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
 from pydantic_ai.usage import RunUsage
 
-from client.agent import values
+from client.agent import command, values
 from client.agent.diffs import diff, whole
 from client.agent.display import shortened, title, visible
 from client.agent.errors import AgentError
@@ -23,8 +27,46 @@ from client.agent.limits import Clock, Limits, used
 from client.agent.models import build, choose
 from client.agent.pictures import inline
 from client.agent.values import read, state_folder
+from client.cli import main
+from tests.conftest import ROOT
 
 KEYS = {"OPENAI_API_KEY": "o", "ANTHROPIC_API_KEY": "a", "GEMINI_API_KEY": "g"}
+
+
+@pytest.fixture(autouse=True)
+def logging_on() -> Iterator[None]:
+    """The command turns logging off, for its own process."""
+    yield
+    logging.disable(logging.NOTSET)
+
+
+class TestStart:
+    def test_other_commands_load_nothing_of_it(self) -> None:
+        """So they start as fast as without it."""
+        code = "import sys, client.cli; print(*sys.modules)"
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        tops = {name.partition(".")[0] for name in done.stdout.split()}
+        assert "client" in tops
+        assert not tops & {"pydantic_ai", "pydantic", "openai", "anthropic", "google", "fastmcp"}
+
+    def test_without_the_extra_it_says_what_to_install(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(command, "find_spec", lambda name: None)
+        assert main(["ask", "hello"]) == 2
+        assert capsys.readouterr().err == (
+            "rmi-agent: The agent needs packages that are not installed; `./setup.sh --llm` "
+            "installs them, or `pip install -e '.[llm]'` in the checkout.\n"
+        )
+
+    @pytest.mark.parametrize("wrong", ["0", "-1", "x", "nan"])
+    def test_a_limit_is_a_number_above_0(self, wrong: str) -> None:
+        for name in ("turns", "runs", "tokens", "seconds", "cost"):
+            with pytest.raises(SystemExit) as error:
+                main(["ask", f"--max-{name}={wrong}", "hello"])
+            assert error.value.code == 2
 
 
 class TestChoice:
