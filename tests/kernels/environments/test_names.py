@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable, Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import Requirement
 
 from kernels.environments.names import LONGEST, MOST, match_specs, requirements
 from kernels.errors import BadRequest
@@ -138,6 +138,7 @@ _PIECES = st.lists(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.one_of(st.text(max_size=30), _PIECES.map("".join)))
 def test_nothing_else_slips_in(text: str) -> None:
     for check in (requirements, match_specs):
@@ -151,15 +152,15 @@ def test_nothing_else_slips_in(text: str) -> None:
             assert Requirement(word).url is None
 
 
-@given(
-    st.from_regex(
-        r"[a-z][a-z0-9]{0,8}(-[a-z0-9]{1,5})?(>=[0-9]{1,2}(\.[0-9]{1,2})?)?", fullmatch=True
-    )
-)
+_PLAIN = st.tuples(
+    st.sampled_from(["a", "cowsay", "x1", "scikit-learn", "b-2"]),
+    st.sampled_from(["", ">=", "==", "<", "!="]),
+    st.integers(0, 99).map(str),
+).map(lambda parts: "".join(parts if parts[1] else parts[:1]))
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(_PLAIN)
 def test_every_plain_requirement_is_taken_as_it_is(text: str) -> None:
-    try:
-        Requirement(text)
-    except InvalidRequirement:
-        return
     assert requirements([text]) == (text,)
     assert match_specs([text]) == (text,)

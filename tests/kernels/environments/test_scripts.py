@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kernels.environments import scripts
@@ -100,6 +100,7 @@ def test_two_blocks_are_refused() -> None:
         metadata(block("a = 1") + "\nx = 1\n" + block("b = 1"))
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.text(alphabet="# /script\n=[]'\"abc", max_size=60) | st.binary(max_size=60))
 def test_whatever_a_script_is_it_is_read_or_refused(text: str | bytes) -> None:
     source = b"# /// script\n" + (text.encode() if isinstance(text, str) else text) + b"\n# ///\n"
