@@ -21,6 +21,9 @@ from tests.client.agent.provider import Provider, Scripted
 from tests.client.command import Command, Terminal
 from tests.client.conftest import make_command
 
+#: Seconds to wait for what comes in a few, on a machine with much else to do: a command imports
+#: the libraries of three providers.
+PATIENCE = 120
 #: How `--model` names a model of each API.
 MODELS = {
     "chat": "openai:gpt-5-mini",
@@ -67,12 +70,22 @@ class Agent:
         self, *args: str, api: str = "chat", stdin: str = "", **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Run it in pipes, to its end."""
-        environment = {**self._environment, **environment}
-        return self.command(*self.args(api, *args), stdin=stdin, **environment)
+        return self._run(self.args(api, *args), stdin, environment)
 
     def plain(self, *args: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """The same with no option but these."""
-        return self.command(*args, **{**self._environment, **environment})
+        return self._run(list(args), "", environment)
+
+    def _run(
+        self, args: list[str], stdin: str, environment: dict[str, str]
+    ) -> subprocess.CompletedProcess[str]:
+        with self.command.start(*args, **{**self._environment, **environment}) as process:
+            try:
+                out, err = process.communicate(stdin, timeout=PATIENCE)
+            except BaseException:
+                process.kill()
+                raise
+        return subprocess.CompletedProcess(args, process.returncode, out, err)
 
     def on_terminal(self, *args: str, api: str = "chat", **environment: str) -> Terminal:
         """Start it on a terminal."""

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 
-from tests.client.agent.conftest import KEYS, Agent, scripted
+import pytest
+
+from tests.client.agent.conftest import KEYS, PATIENCE, Agent, scripted
 from tests.client.agent.provider import Call, Provider, Say
+
+pytestmark = pytest.mark.timeout(4 * PATIENCE)
 
 #: Prints the names of secrets in the environments of the kernel and of every process above it, up
 #: to the command itself.

@@ -8,11 +8,13 @@ import threading
 import psutil
 import pytest
 
-from tests.client.agent.conftest import Agent, scripted
+from tests.client.agent.conftest import PATIENCE, Agent, scripted
 from tests.client.agent.provider import Asked, Call, Provider, Say, Wait
 from tests.client.command import until
 
 pytest.importorskip("termios", reason="pseudo terminals are a thing of POSIX")
+
+pytestmark = pytest.mark.timeout(4 * PATIENCE)
 
 SLEEPS = """
 import time
@@ -30,27 +32,27 @@ def test_ctrl_c_stops_the_run_then_the_turn_then_the_program(
     (agent.projects / "sleeps.py").write_text(SLEEPS)
     scripted(provider, Call("run_python", file_name="sleeps.py"), Wait("never heard", go))
     with agent.on_terminal("chat", "--yes") as terminal:
-        terminal.expect("Ctrl-D leaves")
-        terminal.expect("> ")
+        terminal.expect("Ctrl-D leaves", PATIENCE)
+        terminal.expect("> ", PATIENCE)
         terminal.type("run sleeps.py\r")
-        terminal.expect("▸ run_python sleeps.py")
-        until((agent.projects / "begun").exists, 60)
+        terminal.expect("▸ run_python sleeps.py", PATIENCE)
+        until((agent.projects / "begun").exists, PATIENCE)
         family = psutil.Process(terminal.process.pid).children(recursive=True)
         terminal.interrupt()
-        terminal.expect("KeyboardInterrupt")
-        terminal.expect("[exit code 130 · ", 60)
-        until(lambda: len(provider.asked) == 2, 60)
+        terminal.expect("KeyboardInterrupt", PATIENCE)
+        terminal.expect("[exit code 130 · ", PATIENCE)
+        until(lambda: len(provider.asked) == 2, PATIENCE)
         terminal.interrupt()
-        terminal.expect("Given up.", 60)
-        terminal.expect("> ")
+        terminal.expect("Given up.", PATIENCE)
+        terminal.expect("> ", PATIENCE)
         while True:
             # readline misses a signal that comes just before it begins to wait.
             terminal.interrupt()
             if terminal.shows("goes on with it", 2):
                 break
-        assert terminal.end() == 130
+        assert terminal.end(PATIENCE) == 130
     go.set()
-    _, alive = psutil.wait_procs(family, timeout=20)
+    _, alive = psutil.wait_procs(family, timeout=PATIENCE)
     assert alive == []
 
     scripted(provider, Say("Where were we?"))
@@ -86,27 +88,27 @@ def test_what_is_run_and_written_is_shown_and_asked_for(agent: Agent, provider: 
         then(Say("Done.")),  # type: ignore[list-item]
     ]
     with agent.on_terminal("ask", "do it") as terminal:
-        terminal.expect("▸ list_files")
-        terminal.expect("print('ran it')  # \\x1b[2J")
-        terminal.expect("or say what to do instead: ")
+        terminal.expect("▸ list_files", PATIENCE)
+        terminal.expect("print('ran it')  # \\x1b[2J", PATIENCE)
+        terminal.expect("or say what to do instead: ", PATIENCE)
         terminal.type("n\r")
-        terminal.expect("instead: ")
+        terminal.expect("instead: ", PATIENCE)
         terminal.type("write it first\r")
-        terminal.expect("--- /dev/null")
-        terminal.expect("+print('new')")
-        terminal.expect("Write it? [y]es, ")
-        terminal.expect("instead: ")
+        terminal.expect("--- /dev/null", PATIENCE)
+        terminal.expect("+print('new')", PATIENCE)
+        terminal.expect("Write it? [y]es, ", PATIENCE)
+        terminal.expect("instead: ", PATIENCE)
         assert not (agent.projects / "new.py").exists()
         terminal.type("y\r")
-        terminal.expect("Wrote new.py")
-        terminal.expect("Go on? [y]es, ")
-        terminal.expect("instead: ")
+        terminal.expect("Wrote new.py", PATIENCE)
+        terminal.expect("Go on? [y]es, ", PATIENCE)
+        terminal.expect("instead: ", PATIENCE)
         terminal.type("a\r")
-        terminal.expect("[exit code 0")
-        terminal.expect("▸ run_code")
-        terminal.expect("[exit code 0")
-        terminal.expect("Done.")
-        assert terminal.end() == 0
+        terminal.expect("[exit code 0", PATIENCE)
+        terminal.expect("▸ run_code", PATIENCE)
+        terminal.expect("[exit code 0", PATIENCE)
+        terminal.expect("Done.", PATIENCE)
+        assert terminal.end(PATIENCE) == 0
     assert (agent.projects / "new.py").read_text() == "print('new')\n"
     assert "Do not repeat it; ask what they want instead." in told[1]
     assert "The user declined this call and said: write it first" in told[2]
@@ -117,9 +119,9 @@ def test_what_is_run_and_written_is_shown_and_asked_for(agent: Agent, provider: 
 def test_images_are_shown_where_the_terminal_can(agent: Agent, provider: Provider) -> None:
     scripted(provider, Call("run_python", file_name="plot_sine.py"), Say("Two curves."))
     with agent.on_terminal("ask", "--yes", "draw", TERM_PROGRAM="iTerm.app") as terminal:
-        terminal.expect("saved as run-1-image-1.png]", 60)
-        terminal.expect("Two curves.", 60)
-        assert terminal.end() == 0
+        terminal.expect("saved as run-1-image-1.png]", PATIENCE)
+        terminal.expect("Two curves.", PATIENCE)
+        assert terminal.end(PATIENCE) == 0
     assert "\x1b]1337;File=inline=1;size=" in terminal.shown
     assert (agent.command.cwd / "run-1-image-1.png").exists()
 
@@ -128,8 +130,8 @@ def test_what_a_program_asks_is_asked_here(agent: Agent, provider: Provider) -> 
     (agent.projects / "asks.py").write_text("print('hello', input('Name? ').upper())")
     scripted(provider, Call("run_python", file_name="asks.py"), Say("It greets."))
     with agent.on_terminal("ask", "--yes", "run asks.py") as terminal:
-        terminal.expect("Name? ", 60)
+        terminal.expect("Name? ", PATIENCE)
         terminal.type("ann\r")
-        terminal.expect("hello ANN")
-        terminal.expect("It greets.")
-        assert terminal.end() == 0
+        terminal.expect("hello ANN", PATIENCE)
+        terminal.expect("It greets.", PATIENCE)
+        assert terminal.end(PATIENCE) == 0
