@@ -29,6 +29,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 #: Files that take longest, much of it in waiting: begun first, none of them is left over at the
 #: end, when all others are done. (So that the order counts, pytest-xdist must not sort.)
 LONGEST = (
+    "tests/client/agent/test_chat.py",
+    "tests/client/agent/test_trouble.py",
+    "tests/client/agent/test_ask.py",
     "tests/e2e/test_http.py",
     "tests/kernels/test_timeouts.py",
     "tests/client/test_notebook_command.py",

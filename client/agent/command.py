@@ -75,9 +75,14 @@ def _perform(options: argparse.Namespace) -> int:
         stack.callback(connection.attend, lambda client: conversation.close(), lambda: False)
         progress.clear()
         talk = _Talk(connection, conversation, options)
-        code = talk.ask(options.question) if options.command == "ask" else talk.chat()
-        if not options.no_save and saved.messages:
-            note(f"The conversation is saved; --resume {saved.name} goes on with it.")
+        kept = "" if options.no_save else f"--resume {saved.name} goes on with it."
+        try:
+            code = talk.ask(options.question) if options.command == "ask" else talk.chat()
+        except KeyboardInterrupt:
+            note(f"Given up. {kept}".strip(), "red")
+            raise
+        if kept and saved.messages:
+            note(f"The conversation is saved; {kept}")
         return code
 
 

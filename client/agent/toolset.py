@@ -84,8 +84,10 @@ class Tools(MCPToolset[None]):
         """Show the call, ask for it, make it, show what came of it. Raises `ServerError`."""
         # One at a time: each is shown and asked for by itself, and one may need the other.
         async with self._one:
-            arguments = dict(tool_args)
-            if (tool.tool_def.metadata or {}).get("session") and name != "run_notebook":
+            arguments = {key: value for key, value in tool_args.items() if key != "session"}
+            has_session = (tool.tool_def.metadata or {}).get("session")
+            # A notebook has a session of its own, and a run that is named is in one.
+            if has_session and name != "run_notebook" and not arguments.get("run_id"):
                 arguments["session"] = self._session
             if name in RUNS and self.runs >= self._most_runs:
                 sentence = f"All {self._most_runs} runs of this question are used (--max-runs)."
@@ -103,9 +105,9 @@ class Tools(MCPToolset[None]):
         progress = self._display.running(name)
         self.running = name in RUNS
         self.runs += self.running
-        # A notebook has a session of its own.
-        is_own = name == "run_notebook" and "session" not in arguments
-        self._where = own_session(str(arguments["file_name"])) if is_own else self._session
+        is_notebook = name == "run_notebook"
+        file_name = str(arguments.get("file_name", ""))
+        self._where = own_session(file_name) if is_notebook else self._session
         try:
             result = await self._rmi.call(
                 name, arguments, progress.report, on_part=progress.report_part

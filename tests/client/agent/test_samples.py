@@ -131,3 +131,23 @@ def test_the_servers_own_instructions_reach_the_model(talk: Talk, provider: Prov
     scripted(provider, Say("hello"))
     talk.ask("hello")
     assert "isolation level here is `none`" in provider.asked[0].text
+
+
+def test_a_run_that_is_named_is_stopped_wherever_it_is(talk: Talk, provider: Provider) -> None:
+    """A run in the background is the model's to follow and to stop."""
+
+    def stop(asked: Asked) -> Call:
+        (run,) = re.findall(r"run (\d+)", asked.body["messages"][-1]["content"])[:1]
+        return Call("stop_run", run_id=run)
+
+    code = "import time\nwhile True: time.sleep(0.1)"
+    scripted(
+        provider,
+        Call("run_code", code=code, background=True, timeout=600),
+        stop,
+        Say("Stopped."),
+    )
+    assert talk.ask("begin, and stop it") == ""
+    assert "is missing" not in provider.asked[2].text
+    stopped = provider.asked[2].body["messages"][-1]["content"]
+    assert "error" not in stopped.lower(), stopped
