@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import stat
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -135,11 +136,11 @@ class History:
     def held(self, name: str) -> Iterator[None]:
         """While this is open, nobody else goes on with the conversation. Raises `AgentError` when
         somebody does."""
-        try:
-            import fcntl
-        except ImportError:  # Windows
+        if sys.platform == "win32":
             yield
             return
+        import fcntl
+
         try:
             self._make_private()
             file = open(self._path(name).with_suffix(".lock"), "w")  # noqa: SIM115
@@ -169,7 +170,10 @@ class History:
         self._folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder.mkdir(mode=0o700, exist_ok=True)
         status = os.stat(self._folder)
-        exposed = status.st_mode & 0o077 or status.st_uid != os.geteuid() if os.name != "nt" else 0
+        exposed = False
+        # Windows keeps what is in a user's profile private.
+        if sys.platform != "win32":
+            exposed = bool(status.st_mode & 0o077) or status.st_uid != os.geteuid()
         if not stat.S_ISDIR(status.st_mode) or exposed:
             raise AgentError(
                 f"{self._folder} is not yours alone; make it so (chmod 700), or set RMI_STATE_DIR."
