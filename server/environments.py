@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
+from kernels.launching import kernel_environment
 from server.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ class Environments:
 
     def __init__(self, settings: Settings, environ: Mapping[str, str] = os.environ) -> None:
         self._settings = settings
-        self._environ = environ
+        # Scripts of activation have no need of the server's settings, its secrets first.
+        self._environ = kernel_environment(environ)
         self._chosen: dict[str, tuple[_Stamp, Chosen]] = {}
         self._lock = threading.Lock()
         self._turns: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
@@ -80,18 +82,18 @@ class Environments:
                 self._chosen[name] = stamp, chosen
             return chosen
 
-    async def for_script(self, path: Path, source: bytes) -> Chosen | None:
+    async def for_script(
+        self, path: Path, source: bytes, tell: Callable[[str], None] = lambda line: None
+    ) -> Chosen | None:
         """The environment that a script's own metadata ask for (PEP 723); None where it has none.
+        `tell` hears what uv says while it makes it.
 
         `kernelspec` is None where they could not be followed, and `notes` say why. Raises
         `KernelError` for those that cannot be met.
         """
-        if b"# ///" not in source:
-            return None
         # Nobody's start waits for it.
         from kernels.environments import scripts
         from kernels.environments.choosing import chosen
-        from kernels.launching import kernel_environment
 
         needs = scripts.metadata(source)
         if needs is None:
@@ -100,8 +102,7 @@ class Environments:
             self._scripts = scripts.Scripts(self._settings.state_dir)
         projects = self._settings.projects_dir
         name = path.relative_to(projects).as_posix() if path.is_relative_to(projects) else path.name
-        environ = kernel_environment(self._environ)
-        made = await self._scripts.prepare(needs, name, environ)
+        made = await self._scripts.prepare(needs, name, self._environ, tell)
         if made is None:
             words = "uv is not installed, so the script's metadata were not followed"
             usual = await asyncio.to_thread(self.back)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
-from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +14,8 @@ from pydantic import Field
 from kernels.errors import BadRequest, EnvironmentUnfit, KernelError, SessionNotFound
 from kernels.registry import Registry
 from server.arguments import SessionName, refusal
-from server.principal import gone, principal
+from server.news import told
+from server.principal import principal
 from server.settings import Settings
 
 if TYPE_CHECKING:
@@ -25,9 +24,6 @@ if TYPE_CHECKING:
     from kernels.environments.packages import Installs, Outcome
     from kernels.session import Session
 
-#: Seconds between two notifications when there are new lines, and the most without any; lines of
-#: one.
-_NEWS, _HEARTBEAT, _LINES = 1.0, 5.0, 8
 #: Packages that an answer names, and modules.
 _MOST = 40
 _PACKAGES = Field(
@@ -106,17 +102,9 @@ class PackageTools:
 
         if self._installs is None:
             self._installs = Installs()
-        lines: deque[str] = deque(maxlen=_LINES)
+        installs, environ = self._installs, kernel_environment()
         # Without the server's own settings, its secrets first.
-        work = self._installs.install(where, packages, kernel_environment(), lines.append)
-        installing = asyncio.create_task(work)
-        try:
-            await _follow(ctx, installing, lines)
-            return await installing
-        finally:
-            installing.cancel()
-            # What is cancelled ends its processes first.
-            await asyncio.wait({installing})
+        return await told(ctx, lambda tell: installs.install(where, packages, environ, tell))
 
     async def _after(self, outcome: Outcome) -> str:
         """What has changed, and for which sessions that means something."""
@@ -171,23 +159,6 @@ async def _imported(session: Session, modules: frozenset[str]) -> frozenset[str]
     with suppress(KernelError):
         return await session.imported(modules)
     return None
-
-
-async def _follow(ctx: Context, installing: asyncio.Task[Outcome], lines: deque[str]) -> None:
-    """Tell the caller the news until it is over. A caller who leaves ends it."""
-    begun = said = time.monotonic()
-    left = gone()
-    while not installing.done():
-        await asyncio.wait({installing}, timeout=_NEWS)
-        if left is not None and left.is_set():
-            installing.cancel()
-            left = None
-        now = time.monotonic()
-        if not installing.done() and (lines or now - said >= _HEARTBEAT - _NEWS):
-            said = now
-            message = "\n".join(lines) or f"{now - begun:.0f} s"
-            lines.clear()
-            await ctx.report_progress(round(now - begun, 3), message=message)
 
 
 def _summary(outcome: Outcome) -> str:

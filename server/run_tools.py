@@ -35,6 +35,7 @@ from server.environments import Environments
 from server.files import FileError, Projects
 from server.missing import explained, missing_module
 from server.names import own_session
+from server.news import told
 from server.principal import principal
 from server.progress import ask, follow, wait_for_news
 from server.questions import Answer, Audience
@@ -87,7 +88,7 @@ class RunTools:
         name = "default" if session is None else session
         notes: tuple[str, ...] = ()
         where = await self.place(environment)
-        if where is None and (own := await self._for_script(request)) is not None:
+        if where is None and (own := await self._for_script(ctx, request)) is not None:
             if own.kernelspec is None:
                 notes = own.notes
             else:
@@ -123,9 +124,12 @@ class RunTools:
         except KernelError as error:
             raise refusal(error) from None
 
-    async def _for_script(self, request: FileRequest) -> Chosen | None:
+    async def _for_script(self, ctx: Context, request: FileRequest) -> Chosen | None:
+        if b"# ///" not in request.source:
+            return None
+        find = self._environments.for_script
         try:
-            return await self._environments.for_script(request.path, request.source)
+            return await told(ctx, lambda tell: find(request.path, request.source, tell))
         except KernelError as error:
             raise refusal(error) from None
 

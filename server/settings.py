@@ -157,9 +157,10 @@ def _default(given: str, projects: Path, environ: Mapping[str, str]) -> Chosen |
         return None
     from kernels.environments.project_files import default
     from kernels.errors import KernelError
+    from kernels.launching import kernel_environment
 
     try:
-        chosen = default(given, projects, environ)
+        chosen = default(given, projects, kernel_environment(environ))
     except KernelError as error:
         raise SettingError(f"RMI_PYTHON is {given!r}. {error}") from None
     if chosen is None or (chosen.kernelspec is None and not chosen.notes):

@@ -186,7 +186,7 @@ async def test_progress_has_the_installers_lines(
     caller: Caller, bare: Made, news: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As they come, when it takes longer than a moment."""
-    monkeypatch.setattr("server.package_tools._NEWS", 0.01)
+    monkeypatch.setattr("server.news._NEWS", 0.01)
     await caller.text("install_packages", packages=["cowsay==6.1"], environment="bare")
     assert any("checking with uv: cowsay==6.1" in message for message in news)
 
