@@ -50,7 +50,8 @@ def _line(environment: Environment) -> str:
     if environment.ipykernel:
         facts.append(f"ipykernel {environment.ipykernel}")
     if not environment.runs_kernels:
-        facts.append("too old" if environment.ipykernel else "no ipykernel: runs no sessions yet")
+        old = environment.ipykernel or environment.is_too_old
+        facts.append("too old for sessions" if old else "no ipykernel: runs no sessions yet")
     if environment.python and environment.python != environment.name:
         facts.append(environment.python)
     return f"{environment.name}: {' · '.join(filter(None, facts))}"
