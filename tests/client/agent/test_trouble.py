@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from pydantic_ai.messages import ModelMessage
+from pydantic_ai.models.function import AgentInfo, DeltaToolCall, DeltaToolCalls, FunctionModel
+from pydantic_ai.models.test import TestModel
 
+from client.agent.history import Saved
 from client.agent.limits import Limits
 from client.agent.models import choose
 from client.connection import Connection
@@ -190,3 +195,33 @@ def test_being_given_up_keeps_what_there_was(talk: Talk, provider: Provider) -> 
     provider.script = [Say("Going on.")]
     assert talk.ask("go on") == ""
     assert "hello_world.py" in provider.asked[-1].text
+
+
+def test_whatever_model_pydantic_ai_has(
+    talk: Talk, provider: Provider, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A function in the place of a model, and pydantic-ai's own that calls a tool by itself."""
+
+    async def calls_and_answers(
+        messages: list[ModelMessage], info: AgentInfo
+    ) -> AsyncIterator[str | DeltaToolCalls]:
+        if len(messages) == 1:
+            yield {0: DeltaToolCall("run_code", '{"code": "print(6 * 7)"}', tool_call_id="1")}
+        else:
+            yield "It is "
+            yield "42."
+
+    talk.choice = choice_of("chat", provider)
+    talk.model = FunctionModel(stream_function=calls_and_answers)
+    assert talk.ask("what is 6 times 7?") == ""
+    answer, shown = capfd.readouterr()
+    assert answer == "It is 42.\n"
+    assert "  42\n  [exit code 0 · " in shown
+    # It calls none where there is a conversation already.
+    talk.saved = Saved("other", "agent")
+    talk.model = TestModel(call_tools=["list_files"], custom_output_text="There are some.")
+    assert talk.ask("which files are there?") == ""
+    answer, shown = capfd.readouterr()
+    assert answer == "There are some.\n"
+    assert "▸ list_files" in shown
+    assert provider.asked == []
