@@ -181,9 +181,14 @@ def _meant(text: str, kind: str, rest: str, found: Iterable[Environment]) -> lis
 def _names(environment: Environment) -> set[str]:
     names = {environment.name.partition(":")[2]}
     if environment.prefix is not None and environment.kind not in ("kernelspec", "python"):
-        names |= {environment.prefix.name, label(environment.kind, environment.prefix)}
-        if environment.prefix.name in PLAIN:
+        names.add(label(environment.kind, environment.prefix))
+        if environment.prefix.name not in PLAIN:
+            names.add(environment.prefix.name)
+        else:
             names.add(environment.prefix.parent.name)
+            # ".venv" means that of the projects, and not whatever else is called so.
+            if environment.name.endswith(environment.prefix.name):
+                names.add(environment.prefix.name)
     return names
 
 

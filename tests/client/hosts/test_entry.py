@@ -30,7 +30,10 @@ def test_an_installed_server_is_started_by_its_command(tmp_path: Path) -> None:
     assert server_command(server, str(command.parent)) == (str(command),)
 
 
-def test_an_installed_server_without_a_command_is_started_by_its_script(tmp_path: Path) -> None:
+def test_an_installed_server_without_a_command_is_started_by_its_script(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
     server = tmp_path / "site-packages" / "server" / "mcp_server.py"
     assert server_command(server, str(tmp_path))[-1] == str(server)
 
