@@ -11,7 +11,7 @@ from server.remote import http_settings
 from server.values import SettingError
 
 #: Names that are read only where something else is set, or by the client.
-_BESIDES = ("RMI_OAUTH", "RMI_PUBLIC_URL", "RMI_TOKEN")
+_BESIDES = ("RMI_OAUTH", "RMI_PUBLIC_URL", "RMI_TOKEN", "RMI_MODEL")
 
 
 def check(environ: Mapping[str, str] = os.environ) -> None:
