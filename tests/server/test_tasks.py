@@ -52,9 +52,10 @@ from tests.conftest import ROOT, until
 from tests.e2e.raw import SERVER, gone_within
 from tests.kernels.fake_kernel import FakeBackend, FakeKernel
 
-# The import above gives tasks to every client of this process; those of other tests are to stay
-# as they are.
-extension_hooks._internal_client_extension_factories.remove(_build_tasks_client_extension)
+# The first import of the above gives tasks to every client of this process; those of other tests
+# are to stay as they are.
+if _build_tasks_client_extension in extension_hooks._internal_client_extension_factories:
+    extension_hooks._internal_client_extension_factories.remove(_build_tasks_client_extension)
 
 META = "rmi-agent/run"
 EXTENSION = "io.modelcontextprotocol/tasks"
