@@ -105,7 +105,8 @@ class TestTransports:
             async with shared.client(way) as client:
                 tools = await client.list_tools()
                 found.append({tool.name: tool.input_schema for tool in tools})
-        assert len(found[0]) == 14
+        assert len(found[0]) == 15
+        assert "install_packages" not in found[0]
         assert found[0] == found[1] == found[2]
 
     async def test_a_script_a_plot_and_an_error(self, client: Client[Any], way: Way) -> None:
