@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 from tests.page.canary import Canary
 
 #: Milliseconds that anything may take on a machine with a lot to do.
-PATIENCE = 30_000
+PATIENCE = 60_000
 TOKENS = {"alice": "alice-" + "a" * 40, "bob": "bob-" + "b" * 40}
 #: A picture of each look is kept in the folder that this names, or else in build/page.
 SHOTS = "PAGE_SHOTS"
