@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
+from kernels.memory import left as available_memory
 from server.doctor.examination import Finding, failure, ok, warning
 from server.values import checkout
 
@@ -88,13 +89,11 @@ def memory() -> Iterator[Finding]:
     """What is left, here and in the group of processes that this one is in."""
     import psutil
 
-    left, whole = psutil.virtual_memory().available, psutil.virtual_memory().total
-    bound = _number(Path("/sys/fs/cgroup/memory.max"))
-    used = _number(Path("/sys/fs/cgroup/memory.current"))
-    words = f"{left / 1e9:.1f} GB free of {whole / 1e9:.1f} GB"
-    if bound is not None and used is not None and bound < whole:
-        left = min(left, bound - used)
-        words += f"; this container may have {bound / 1e9:.1f} GB, {left / 1e9:.1f} GB are left"
+    machine = psutil.virtual_memory()
+    left, whole = available_memory()
+    words = f"{machine.available / 1e9:.1f} GB free of {machine.total / 1e9:.1f} GB"
+    if whole < machine.total:
+        words += f"; this container may have {whole / 1e9:.1f} GB, {left / 1e9:.1f} GB are left"
     if left < _MEMORY:
         yield warning("memory", words, "End other programs: a kernel takes 20 to 100 MB, and more.")
     else:
