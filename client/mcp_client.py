@@ -320,17 +320,22 @@ def text_of(result: CallToolResult) -> str:
     return "".join([*ended, *texts[-1:]])
 
 
-def _url(text: str) -> str:
+def is_http(text: str) -> bool:
+    """Whether it is an address that a server over HTTP can have."""
     try:
         parts = urlsplit(text)
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:  # a port that is none
-        usable = False
-    if not usable:
+        return False
+
+
+def _url(text: str) -> str:
+    if not is_http(text):
         raise ServerError(
             f"{_without_login(text)!r} is no address of a server; one looks like "
             "http://127.0.0.1:8000/mcp."
         )
+    parts = urlsplit(text)
     return urlunsplit(parts._replace(path="/mcp") if parts.path in ("", "/") else parts)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from client.agent.errors import AgentError
+from client.mcp_client import is_http
 
 if TYPE_CHECKING:
     from pydantic_ai.models import Model
@@ -110,12 +111,7 @@ def _address(text: str, variable: str) -> str:
     text = text.strip()
     if not text:
         return ""
-    try:
-        parts = urlsplit(text)
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # a port that is none
-        usable = False
-    if not usable:
+    if not is_http(text):
         raise AgentError(
             f"--base-url (or {variable}) is no address of a model server; one looks like "
             "http://127.0.0.1:11434/v1."
