@@ -57,12 +57,12 @@ class Pool:
         #: Whether what is in use now has been seen to once.
         self.is_full = True
 
-    def begin(self) -> None:
-        """Have kernels ready from now on."""
+    def begin(self, then: Callable[[], object] = bool) -> None:
+        """Have kernels ready from now on. `then` is called once they are, in a thread."""
         if self._size:
             self.is_full = False
             self._wanting.set()
-            self._keeper = asyncio.create_task(self._keep())
+            self._keeper = asyncio.create_task(self._keep(then))
 
     def pids(self) -> list[int | None]:
         """The processes of those that are ready."""
@@ -110,7 +110,7 @@ class Pool:
     def _place_of(self, spec: Kernelspec | None) -> int | None:
         return next((i for i, (kind, _) in enumerate(self._ready) if kind == spec), None)
 
-    async def _keep(self) -> None:
+    async def _keep(self, then: Callable[[], object]) -> None:
         first = True
         while True:
             with contextlib.suppress(TimeoutError):
@@ -127,6 +127,8 @@ class Pool:
                 # At the start, too: the server's first answer goes first.
                 await self._quiet()
                 await self._fill()
+                if first:
+                    await asyncio.to_thread(then)
                 first = False
             self.is_full = True
 

@@ -7,7 +7,7 @@ import itertools
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -106,9 +106,10 @@ class Registry:
         await asyncio.sleep(0)
         self._archive.close()
 
-    def prepare(self) -> None:
-        """Have kernels ready for the sessions to come."""
-        self._pool.begin()
+    def prepare(self, then: Callable[[], object] = bool) -> None:
+        """Have kernels ready for the sessions to come. `then` is called once they are, in a
+        thread; never, if there are to be none."""
+        self._pool.begin(then)
 
     async def renew(self) -> None:
         """Have sessions that begin from now on see that installed packages have changed."""

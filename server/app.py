@@ -151,6 +151,13 @@ def collect_seldom() -> None:
     gc.enable()
 
 
+def import_seldom() -> None:
+    """Import what only calls with an environment need; for a moment in which nobody waits."""
+    import psutil  # noqa: F401
+
+    import kernels.environments.choosing  # noqa: F401
+
+
 def limits_of(
     settings: Settings, owner_sessions: int | None = None, owner_runs: int | None = None
 ) -> Limits:

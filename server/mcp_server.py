@@ -184,7 +184,7 @@ async def _over_stdio(settings: Settings, backend: LocalBackend) -> int:
     import asyncio
 
     from kernels.registry import Registry
-    from server.app import build_server, collect_seldom, limits_of, warm_up
+    from server.app import build_server, collect_seldom, import_seldom, limits_of, warm_up
     from server.tracing import Tracing
 
     audits: list[Audit] = []
@@ -211,7 +211,7 @@ async def _over_stdio(settings: Settings, backend: LocalBackend) -> int:
     async with contextlib.AsyncExitStack() as stack:
         registry = Registry(backend, limits_of(settings), watchers, settings.default)
         await stack.enter_async_context(registry)
-        registry.prepare()
+        registry.prepare(import_seldom)
         feeds = page.feeds if page is not None else None
         server = build_server(settings, registry, middleware=audits, audience=feeds)
         await warm_up(server)

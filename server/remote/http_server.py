@@ -18,7 +18,7 @@ from kernels.local import LocalBackend
 from kernels.registry import Registry
 from kernels.watch import Watcher
 from server import logs
-from server.app import build_server, collect_seldom, limits_of, version, warm_up
+from server.app import build_server, collect_seldom, import_seldom, limits_of, version, warm_up
 from server.audit import AuditError, audit_of
 from server.page.feeds import Feeds
 from server.page.login import Logins
@@ -86,7 +86,7 @@ class HttpServer:
         limits = limits_of(self._settings, self._http.token_sessions, self._http.token_runs)
         usual = self._settings.default
         async with Registry(backend, limits, watchers, usual) as registry:
-            registry.prepare()
+            registry.prepare(import_seldom)
             metrics.watch(registry)
             feeds.watch(registry)
             middleware = [*self._audits, metrics, doors]
