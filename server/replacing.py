@@ -3,6 +3,7 @@
 The new content is a temporary file first. It then changes places with the old file, at once for
 all who look, and what came out is looked at: if somebody has written it meanwhile, the two change
 back. Where names cannot be exchanged the old file is looked at just before it is replaced.
+What nobody can see is a writer in place who has found the old file, but not yet emptied it.
 
 Our own writers, who would build upon what is about to be taken back, keep each other out.
 """
