@@ -5,9 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
-import subprocess
-import tempfile
-import time
 import urllib.request
 from http.client import HTTPException
 from pathlib import Path
@@ -16,12 +13,12 @@ from typing import Any
 
 from tests.bench.peers_server import free_port, own_folders
 from tests.bench.stdio import environment
+from tests.bench.waiting import ServerProcess
 
-_TIMEOUT = 60.0
 _SILENT = (OSError, HTTPException)
 
 
-class JupyterServer:
+class JupyterServer(ServerProcess):
     """A Jupyter server with its default settings. Entering starts it and waits until it answers."""
 
     def __init__(self, python: Path, folder: Path) -> None:
@@ -40,21 +37,12 @@ class JupyterServer:
             "IdentityProvider.token": self.token,
         }
         words = [f"--{name}={value}" for name, value in options.items()]
-        self._words = tempfile.TemporaryFile()
-        self._process = subprocess.Popen(
+        return self.enter(
+            "The Jupyter server",
             [str(self._python), "-m", "jupyter_server", *words],
-            stdin=subprocess.DEVNULL,
-            stdout=self._words,
-            stderr=subprocess.STDOUT,
-            cwd=self._folder,
-            env={**environment(self._folder), **own_folders(self._folder)},
+            self._folder,
+            {**environment(self._folder), **own_folders(self._folder)},
         )
-        try:
-            self._wait()
-        except RuntimeError:
-            self.__exit__(None, None, None)
-            raise
-        return self
 
     def __exit__(
         self,
@@ -64,18 +52,7 @@ class JupyterServer:
     ) -> None:
         if self._process.poll() is None:
             self.end_kernels()
-        self._process.terminate()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._words.close()
-
-    @property
-    def pid(self) -> int:
-        """Its process."""
-        return self._process.pid
+        super().__exit__(kind, error, trace)
 
     def end_kernels(self) -> None:
         """End all of its kernels. Where it does not answer, they end with it."""
@@ -89,14 +66,8 @@ class JupyterServer:
         with urllib.request.urlopen(request, timeout=20) as response:
             return json.loads(response.read() or b"null")
 
-    def _wait(self) -> None:
-        deadline = time.monotonic() + _TIMEOUT
-        while self._process.poll() is None and time.monotonic() < deadline:
-            try:
-                self._ask("GET", "/api/status")
-                return
-            except _SILENT:
-                time.sleep(0.1)
-        self._words.seek(0)
-        words = self._words.read()[-2000:].decode("utf-8", "replace")
-        raise RuntimeError(f"The Jupyter server does not start. Its last words: {words}")
+    def _answers(self) -> bool:
+        with contextlib.suppress(*_SILENT):
+            self._ask("GET", "/api/status")
+            return True
+        return False

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,6 +19,7 @@ from types import TracebackType
 from typing import Literal
 
 from tests.bench.stdio import ROOT, environment
+from tests.bench.waiting import ServerProcess
 
 _TIMEOUT = 120.0
 _HOST = "127.0.0.1"
@@ -36,7 +36,7 @@ COMMANDS: Mapping[str, Sequence[str]] = {
 }
 
 
-class HttpServer:
+class HttpServer(ServerProcess):
     """A running server. Entering starts it and waits until it takes connections."""
 
     def __init__(self, name: str, projects: Path, **settings: str) -> None:
@@ -44,25 +44,12 @@ class HttpServer:
         self._projects, self._settings = projects, settings
 
     def __enter__(self) -> HttpServer:
-        self._words = tempfile.TemporaryFile()
         self._state = tempfile.TemporaryDirectory(prefix="rmi-bench-state-")
         self.port = _free_port()
         own = {"RMI_PORT": str(self.port), "RMI_STATE_DIR": self._state.name, **self._settings}
         words = [] if self.name == "ours" else [str(self.port)]
-        self._process = subprocess.Popen(
-            [*COMMANDS[self.name], *words],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=self._words,
-            cwd=ROOT,
-            env={**environment(self._projects), **own},
-        )
-        try:
-            self._wait()
-        except RuntimeError:
-            self.__exit__(None, None, None)
-            raise
-        return self
+        command = [*COMMANDS[self.name], *words]
+        return self.enter(self.name, command, ROOT, {**environment(self._projects), **own})
 
     def __exit__(
         self,
@@ -70,31 +57,15 @@ class HttpServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._words.close()
+        super().__exit__(kind, error, trace)
         self._state.cleanup()
 
-    @property
-    def pid(self) -> int:
-        """The server's process."""
-        return self._process.pid
-
-    def _wait(self) -> None:
-        deadline = time.monotonic() + _TIMEOUT
-        while self._process.poll() is None and time.monotonic() < deadline:
-            try:
-                socket.create_connection((_HOST, self.port), 5).close()
-                return
-            except OSError:
-                time.sleep(0.02)
-        self._words.seek(0)
-        words = self._words.read()[-2000:].decode("utf-8", "replace")
-        raise RuntimeError(f"{self.name}: it does not serve. Its last words: {words}")
+    def _answers(self) -> bool:
+        try:
+            socket.create_connection((_HOST, self.port), 5).close()
+        except OSError:
+            return False
+        return True
 
     @asynccontextmanager
     async def client(self, era: Era = NEWER) -> AsyncIterator[Client]:

@@ -44,7 +44,6 @@ from mcp_types.jsonrpc import HEADER_MISMATCH, MISSING_REQUIRED_CLIENT_CAPABILIT
 
 from kernels.limits import Limits
 from kernels.registry import Registry
-from kernels.turn import Policy
 from server import tasks
 from server.app import build_server
 from server.settings import Settings
@@ -67,31 +66,6 @@ pathlib.Path("begun").touch()
 while not pathlib.Path("go").exists(): time.sleep(0.01)
 pathlib.Path("done").touch()
 """
-
-
-@pytest.fixture
-def settings(projects: Path) -> Settings:
-    return Settings(
-        projects_dir=projects,
-        timeout=20,
-        max_timeout=3600,
-        keep_after_timeout=False,
-        grace=1,
-        max_sessions=3,
-        idle_timeout=3600,
-        python="/the/python",
-        pool=1,
-        preload=(),
-        state_dir=projects.parent / "state",
-        log_level=None,
-        audit_log=None,
-        page=None,
-    )
-
-
-@pytest.fixture
-def limits() -> Limits:
-    return Limits(sessions=3, policy=Policy(grace=1.0))
 
 
 def with_tasks(server: Any, **options: Any) -> Client[Any]:
