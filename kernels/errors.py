@@ -2,6 +2,7 @@
 
 KernelError                 anything below; its text says what happened, why, what to do
 ├── KernelStartError        a kernel did not come up (`detail`: its own last words)
+├── CheckpointError         a kernel's state could not be kept (`reasons`)
 ├── KernelspecNotFound      no usable kernelspec of that name is installed
 ├── EnvironmentNotFound     no environment goes by that name, or it is not one
 ├── EnvironmentUnfit        it is there and cannot run kernels, or cannot be changed
@@ -27,6 +28,14 @@ class KernelStartError(KernelError):
     def __init__(self, message: str, detail: str = "") -> None:
         super().__init__(message)
         self.detail = detail
+
+
+class CheckpointError(KernelError):
+    """A kernel's state could not be kept. `reasons`: those for which it was refused, if it was."""
+
+    def __init__(self, message: str, reasons: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.reasons = reasons
 
 
 class KernelspecNotFound(KernelError):

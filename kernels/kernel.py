@@ -93,8 +93,44 @@ class Kernel(Protocol):
     async def stack(self) -> str:
         """The Python traceback of its main thread at this moment; "" where that cannot be had."""
 
+    async def checkpoint(self, timeout: float) -> Checkpoint | None:
+        """Keep its state as it is when it comes to it: after what it has been sent before, and
+        before what it is sent after. None: kernels of this kind cannot.
+
+        Raises `CheckpointError` when the state cannot be kept, or the kernel has not come to it
+        within `timeout` seconds.
+        """
+
     async def close(self) -> None:
         """End the process and all that it started. Returns when nothing of it is left."""
+
+
+class Checkpoint(Protocol):
+    """The state of a kernel as it was, from which any number of kernels can go on. Whoever asked
+    for it owns it and must `close` it; it lives on when the kernel ends.
+
+    Memory is what it brings back: not files, databases, or what others know. `warnings`: what else
+    the state depends on and it does not bring back, each in a few words.
+    """
+
+    warnings: tuple[str, ...]
+
+    @property
+    def pid(self) -> int | None:
+        """Its process on this machine, if it has one."""
+
+    @property
+    def exited(self) -> asyncio.Event:
+        """Set when it has ended, whoever ended it: it is good for nothing then."""
+
+    def private_memory(self) -> int:
+        """Bytes that it costs: what the kernel has changed since. Call it in a thread."""
+
+    async def resume(self) -> Kernel:
+        """A kernel in this state, ready for its first request. Raises `KernelStartError`."""
+
+    async def close(self) -> None:
+        """Give the state up. Returns when nothing of it is left."""
 
 
 class Backend(Protocol):

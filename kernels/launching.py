@@ -23,7 +23,6 @@ from kernels.connection import guest_connection, loopback_connection
 from kernels.family import TAG
 from kernels.guest import ring
 from kernels.kernelspecs import CONNECTION_FILE, Kernelspec
-from kernels.template import Template
 
 LAUNCHER = Path(__file__).parent / "guest" / "launch.py"
 #: Asks faulthandler for a traceback. A late real-time signal, which programs do not use.
@@ -132,12 +131,13 @@ def launch(
     starter: processes.Processes,
     root: Path,
     kernelspec: Kernelspec | None = None,
-    template: Template | None = None,
+    template: processes.Starter | None = None,
 ) -> Launched:
     """Start a kernel's process, with a directory of its own below `root`. Does not wait for it.
 
     `kernelspec`: what to start in place of the spec's Python. An ipykernel gets our guest, any
-    other kernel is started as it is. `template`: what to fork a kernel of the spec from.
+    other kernel is started as it is. `template`: what to fork the kernel from, be it a template
+    of the spec or the checkpoint of a kernel of the same description.
     """
     ident = uuid.uuid4().hex[:12]
     directory = root / ident
@@ -154,6 +154,7 @@ def launch(
     with open(os.open(connection_file, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
         json.dump(connection, file)
     facts: dict[str, Any] = {
+        "connection": connection_file,
         "ring": str(directory / "ring"),
         "faults": str(directory / "faults"),
         "signal": TRACE_SIGNAL,
@@ -161,6 +162,8 @@ def launch(
     env = spec.environment(kernelspec)
     env[TAG] = ident
     pipes = lifeline = None
+    # For checkpoints, which only Linux has.
+    speaks = scripted and sys.platform == "linux" and isinstance(starter, processes.Warden)
     with contextlib.ExitStack() as stack:
         null = os.open(os.devnull, os.O_RDONLY)
         stack.callback(os.close, null)
@@ -176,6 +179,8 @@ def launch(
                 lifeline.setblocking(False)
                 fds += [out, err, theirs.fileno()]
                 facts["fds"] = [3, 4, 5]
+                if speaks:
+                    facts["warden"] = 6
         else:
             log = os.open(directory / "log", os.O_WRONLY | os.O_CREAT, 0o600)
             stack.callback(os.close, log)
@@ -183,7 +188,7 @@ def launch(
         if scripted:
             env["RMI_KERNEL"] = json.dumps(facts)
         cwd = (kernelspec.directory if kernelspec is not None else "") or spec.cwd
-        process = (template or starter).start(ident, argv, env, cwd, fds)
+        process = (template or starter).start(ident, argv, env, cwd, fds, speaks)
     if sys.platform != "win32":
         for fd in pipes or ():
             os.set_blocking(fd, False)

@@ -7,12 +7,15 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import Awaitable, Mapping
 from pathlib import Path
+from typing import Any
 
 from kernels import processes
+from kernels.checkpoint import PROBE, Start, take
 from kernels.errors import KernelStartError
 from kernels.guest import ring
-from kernels.kernel import Message
+from kernels.kernel import Checkpoint, Message
 from kernels.kernelspecs import Kernelspec
 from kernels.launching import (
     LAUNCHER,
@@ -115,7 +118,7 @@ class LocalBackend:
 
     async def _connect(self, launched: Launched, seconds: float) -> ProcessKernel:
         self._processes.attach()
-        kernel = self._kind(launched)(launched, self._processes, self._kernels.discard)
+        kernel = self._make(launched)
         self._kernels.add(kernel)
         try:
             async with asyncio.timeout(seconds):
@@ -153,15 +156,25 @@ class LocalBackend:
                 launched.release()
         await self._processes.close()
 
-    def _kind(self, launched: Launched) -> type[ProcessKernel]:
+    def _make(self, launched: Launched) -> ProcessKernel:
         if launched.scripted:
-            return LocalKernel
+            kernel = LocalKernel(launched, self._processes, self._kernels.discard)
+            kernel.start_from = lambda starter: self._resume(launched.kernelspec, starter)
+            return kernel
         # Nobody's start waits for it.
         from kernels.foreign import ForeignKernel
 
-        return ForeignKernel
+        return ForeignKernel(launched, self._processes, self._kernels.discard)
 
-    def _launch(self, spec: Kernelspec | None = None, template: Template | None = None) -> Launched:
+    async def _resume(
+        self, spec: Kernelspec | None, checkpoint: processes.Starter
+    ) -> ProcessKernel:
+        self._refuse_when_closed()
+        return await self._connect(self._launch(spec, checkpoint), PROBE)
+
+    def _launch(
+        self, spec: Kernelspec | None = None, template: processes.Starter | None = None
+    ) -> Launched:
         return launch(self.spec, self._living_processes(), self.directory, spec, template)
 
     def _living_processes(self) -> processes.Processes:
@@ -190,6 +203,8 @@ class LocalKernel(ProcessKernel):
 
     scripted = True
     _ring_position = 0
+    #: Starts a kernel like this one from a checkpoint; for `LocalBackend` to set.
+    start_from: Start
 
     def _receive(self, message: Message) -> None:
         if message.channel == "iopub" and message.type == "stream":
@@ -219,6 +234,17 @@ class LocalKernel(ProcessKernel):
             if written.endswith("\n") and 'File "' in written:
                 return written
         return ""
+
+    async def checkpoint(self, timeout: float) -> Checkpoint | None:
+        if sys.platform != "linux" or not isinstance(self._starter, processes.Warden):
+            return None
+
+        def ask(
+            type: str, content: Mapping[str, Any], seconds: float
+        ) -> Awaitable[Mapping[str, Any] | None]:
+            return self.ask(type, content, seconds, "shell")
+
+        return await take(self._starter, self._launched.process, ask, self.start_from, timeout)
 
     def _recover_text(self) -> None:
         with contextlib.suppress(OSError, ValueError):

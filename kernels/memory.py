@@ -33,6 +33,15 @@ def of_families(pids: Iterable[int | None]) -> dict[int, int]:
     return found
 
 
+def private(pid: int | None) -> int:
+    """Bytes of memory that a process has for itself alone, and that are free when it ends; 0 where
+    that is not told. Takes milliseconds for each gigabyte: call it in a thread."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/smaps_rollup") as file:
+        lines = [line.split() for line in file if line.startswith(("Private_", "Swap:"))]
+        return sum(int(fields[1]) for fields in lines if fields[0] != "Private_Hugetlb:") * 1024
+    return 0
+
+
 def own() -> int:
     """Bytes of resident memory of this process."""
     import psutil

@@ -8,10 +8,10 @@ import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from kernels import jupyter
-from kernels.kernel import Channel, Exit, Message
+from kernels.kernel import Channel, Checkpoint, Exit, Message
 from kernels.launching import Launched
 from kernels.processes import Processes
 from kernels.start_errors import ended_at_the_start
@@ -54,7 +54,7 @@ class ProcessKernel(ABC):
         self._last_request = self._running = ""
         #: Whether it was asked to end, for which it takes its time.
         self._leaving = False
-        #: What was asked on the control channel, by the id of the message.
+        #: What was asked, by the id of the message.
         self._asked: dict[str, asyncio.Future[Mapping[str, Any] | None]] = {}
         self._watch: asyncio.Task[None] | None = None
         self._memory_kills = _memory_kills()
@@ -142,7 +142,11 @@ class ProcessKernel(ABC):
         return ident
 
     async def ask(
-        self, type: str, content: Mapping[str, Any], timeout: float
+        self,
+        type: str,
+        content: Mapping[str, Any],
+        timeout: float,
+        channel: Literal["control", "shell"] = "control",
     ) -> Mapping[str, Any] | None:
         from zmq import Again
 
@@ -152,7 +156,7 @@ class ProcessKernel(ABC):
         reply = asyncio.get_running_loop().create_future()
         # When so many have gone unanswered that no more fit, this one goes unanswered, too.
         with contextlib.suppress(Again):
-            ident = self.send("control", type, content)
+            ident = self.send(channel, type, content)
             self._asked[ident] = reply
             try:
                 await asyncio.wait((reply,), timeout=timeout)
@@ -161,7 +165,7 @@ class ProcessKernel(ABC):
         return reply.result() if reply.done() else None
 
     def _receive(self, message: Message) -> None:
-        if message.channel == "control" and message.parent in self._asked:
+        if message.channel in ("control", "shell") and message.parent in self._asked:
             self._asked.pop(message.parent).set_result(message.content)
             return
         if message.channel == "iopub" and message.type == "status":
@@ -202,6 +206,9 @@ class ProcessKernel(ABC):
 
     async def stack(self) -> str:
         return ""
+
+    async def checkpoint(self, timeout: float) -> Checkpoint | None:
+        return None
 
     # -- end
 

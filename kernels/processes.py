@@ -46,16 +46,27 @@ class Process:
         self.exited.set()
 
 
-class Processes(Protocol):
-    """Starts processes and ends them with all that they started."""
+class Starter(Protocol):
+    """Starts processes."""
 
     def start(
-        self, ident: str, argv: Sequence[str], env: Mapping[str, str], cwd: str, fds: Sequence[int]
+        self,
+        ident: str,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        cwd: str,
+        fds: Sequence[int],
+        speaks: bool = False,
     ) -> Process:
         """Start a process whose descriptors 0, 1, 2, ... are `fds` (still the caller's to close).
+        `speaks`, where there is a warden: the next one is a socket to it.
 
         Returns at once; `started` or `exited` tells the rest.
         """
+
+
+class Processes(Starter, Protocol):
+    """Starts processes and ends them with all that they started."""
 
     def attach(self) -> None:
         """Watch the processes in the running event loop."""
@@ -86,24 +97,28 @@ class Warden:
             )
 
     def start(
-        self, ident: str, argv: Sequence[str], env: Mapping[str, str], cwd: str, fds: Sequence[int]
+        self,
+        ident: str,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        cwd: str,
+        fds: Sequence[int],
+        speaks: bool = False,
     ) -> Process:
         request = {"start": ident, "argv": list(argv), "env": dict(env), "cwd": cwd}
-        return self._begin(ident, request, fds)
-
-    def start_template(
-        self, ident: str, argv: Sequence[str], env: Mapping[str, str], cwd: str, fds: Sequence[int]
-    ) -> Process:
-        """As `start`; the process also gets the warden's socket for templates, as its last
-        descriptor."""
-        request = {"start": ident, "argv": list(argv), "env": dict(env), "cwd": cwd}
-        return self._begin(ident, {**request, "template": True}, fds)
+        return self._begin(ident, {**request, "speaks": speaks}, fds)
 
     def fork(
         self, template: Process, ident: str, request: Mapping[str, object], fds: Sequence[int]
     ) -> Process:
-        """As `start`, but the process is a fork of the template's, which gets the request."""
+        """As `start`, but the process is a fork of the template's, which gets the request. It
+        always speaks."""
         return self._begin(ident, {"of": template.id, "fork": ident, **request}, fds)
+
+    def expect(self, ident: str, kernel: Process) -> Process:
+        """The copy that a kernel will be asked to make of itself. Until it has `started` it can
+        be given up by `kill`."""
+        return self._begin(ident, {"expect": ident, "of": kernel.id}, ())
 
     def _begin(self, ident: str, request: Mapping[str, object], fds: Sequence[int]) -> Process:
         process = Process(ident)
@@ -220,7 +235,13 @@ class PlainProcesses:
         self._processes: dict[str, Process] = {}
 
     def start(
-        self, ident: str, argv: Sequence[str], env: Mapping[str, str], cwd: str, fds: Sequence[int]
+        self,
+        ident: str,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        cwd: str,
+        fds: Sequence[int],
+        speaks: bool = False,
     ) -> Process:
         process = Process(ident)
         try:

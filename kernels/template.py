@@ -45,7 +45,7 @@ class Template:
             # A kernel's command, in which a fork puts its own id.
             file = str(root / ident / "connection.json")
             argv = [spec.python, str(launcher), "-f", file]
-            self._process = warden.start_template(ident, argv, env, spec.cwd, [null] * 3)
+            self._process = warden.start(ident, argv, env, spec.cwd, [null] * 3, speaks=True)
         finally:
             os.close(null)
         self._process.on_word = self._hear
@@ -77,10 +77,16 @@ class Template:
         return self.alive
 
     def start(
-        self, ident: str, argv: Sequence[str], env: Mapping[str, str], cwd: str, fds: Sequence[int]
+        self,
+        ident: str,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        cwd: str,
+        fds: Sequence[int],
+        speaks: bool = True,
     ) -> processes.Process:
         """Fork a kernel. Its command and environment must be those of this process's spec."""
-        request = {"connection_file": argv[-1], "cwd": cwd, "facts": env["RMI_KERNEL"]}
+        request = {"cwd": cwd, "facts": env["RMI_KERNEL"]}
         process = self._warden.fork(self._process, ident, request, fds)
         # If it is silent, it is killed, and the fork has failed then. Where there is no loop yet,
         # `up` sees to it.

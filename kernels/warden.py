@@ -13,10 +13,15 @@ that belongs to it. Answers are lines of JSON: `{"started": id, "pid"}`, `{"fail
 `{"exit": id, "status"}` (as `os.waitstatus_to_exitcode`) and `{"gone": id}` when nothing of it is
 left.
 
-With `"template": true` the new process gets a socket as one more descriptor (see
-`guest.template`). `{"fork": id, "of": id of a template, ...}` is passed on to it, with the
-descriptors, and answered as if the kernel had been started here. What else a template says comes
-back as `{"word": id of the template, ...}`.
+With `"speaks": true` the new process gets a socket to this one as its last descriptor; closed
+there, it is closed here. A template (see `guest.template`) takes requests over it: `{"fork": id,
+"of": id of a template, ...}` is passed on, with the descriptors, and answered as if the kernel had
+been started here. What else a template says comes back as `{"word": id of the template, ...}`.
+
+A kernel may make a copy of itself that kernels can be forked from, too (see `guest.checkpoint`).
+`{"expect": id, "of": id of a kernel}` announces it; the copy says so itself, over the kernel's
+socket, with one of its own, and is answered for as if it had been started here. One that nobody
+expects, or not any more, since it was killed before it came, is turned away.
 """
 
 from __future__ import annotations
@@ -26,10 +31,12 @@ import contextlib
 import fcntl
 import json
 import os
+import resource
 import select
 import shutil
 import signal
 import socket
+import struct
 import sys
 import time
 
@@ -41,6 +48,8 @@ from kernels.family import belonging_to, descendants, send_signal
 assert sys.platform != "win32"
 
 _SUBREAPER, _DEATH_SIGNAL = 36, 1
+#: For what the socket module of some Pythons does not name.
+_PASS_CREDENTIALS, _SENT_CREDENTIALS, _CREDENTIALS = 16, 2, struct.Struct("3i")
 
 
 class Keeper:
@@ -51,9 +60,12 @@ class Keeper:
         self._buffer = b""
         self._fds: list[int] = []
         self._pids: dict[str, int] = {}
-        self._templates: dict[str, socket.socket] = {}
+        #: The sockets of templates and kernels.
+        self._speakers: dict[str, socket.socket] = {}
         #: Kernels that a template, named behind them, has been asked for.
         self._forking: dict[str, str] = {}
+        #: Copies that a kernel, named behind them, has been asked for.
+        self._expected: dict[str, str] = {}
         #: Those of them that nobody wants any more.
         self._unwanted: set[str] = set()
         #: Statuses of orphans that ended while a fork was under way, and may have been its kernel.
@@ -66,6 +78,13 @@ class Keeper:
 
             self._prctl = ctypes.CDLL(None).prctl
             self._prctl(_SUBREAPER, 1, 0, 0, 0)
+        # There is a socket for each kernel, and there may be many.
+        self._limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (self._limits[1], self._limits[1]))
+        self._poll = select.poll()
+        #: What the numbers of the speakers' sockets are.
+        self._numbers: dict[int, str] = {}
         read, self._wake = os.pipe()
         os.set_blocking(read, False)
         os.set_blocking(self._wake, False)
@@ -79,18 +98,24 @@ class Keeper:
 
     def serve(self) -> None:
         """Until the server is gone."""
+        self._poll.register(self._control, select.POLLIN)
+        self._poll.register(self._woken, select.POLLIN)
         while True:
-            control = self._control.fileno()
-            templates = {sock.fileno(): ident for ident, sock in self._templates.items()}
-            ready, _, _ = select.select([control, self._woken, *templates], [], [])
-            for fd in templates.keys() & ready:
-                self._hear(templates[fd])
+            ready = [fd for fd, _ in self._poll.poll()]
+            # First: what a kernel has to say may be an answer to it.
+            while self._has_request():
+                if not self._receive():
+                    return
+            for fd in ready:
+                if fd in self._numbers:
+                    self._hear(self._numbers[fd])
             if self._woken in ready:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._woken, 4096)
                 self._reap()
-            if control in ready and not self._receive():
-                return
+
+    def _has_request(self) -> bool:
+        return bool(select.select([self._control], [], [], 0)[0])
 
     def _receive(self) -> bool:
         fds = array.array("i")
@@ -117,6 +142,8 @@ class Keeper:
                 self._start(request)
             elif "fork" in request:
                 self._fork(request)
+            elif "expect" in request:
+                self._expected[request["expect"]] = request["of"]
             else:
                 self._kill(request["kill"])
         return True
@@ -133,9 +160,8 @@ class Keeper:
 
     def _start(self, request: dict[str, object]) -> None:
         ident, fds = str(request["start"]), self._take_fds(request)
-        if request.get("template"):
-            self._templates[ident], theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
-            fds.append(theirs.detach())
+        if request.get("speaks"):
+            fds.append(self._hear_from(ident))
         read, write = os.pipe()
         pid = os.fork()
         if pid == 0:
@@ -147,46 +173,90 @@ class Keeper:
             os.close(fd)
         if why:
             os.waitpid(pid, 0)
+            self._hush(ident)
             self._say(failed=ident, why=why.decode())
         else:
             self._pids[ident] = pid
             self._say(started=ident, pid=pid)
 
+    def _hear_from(self, ident: str) -> int:
+        """A descriptor for it with which it speaks to this process."""
+        ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
+        self._listen(ident, ours)
+        return theirs.detach()
+
+    def _listen(self, ident: str, sock: socket.socket) -> None:
+        # Who has sent it comes with each message.
+        sock.setsockopt(socket.SOL_SOCKET, _PASS_CREDENTIALS, 1)
+        self._speakers[ident] = sock
+        self._numbers[sock.fileno()] = ident
+        self._poll.register(sock, select.POLLIN)
+
+    def _hush(self, ident: str) -> None:
+        """Listen to it no longer."""
+        sock = self._speakers.pop(ident, None)
+        if sock is not None:
+            self._poll.unregister(sock)
+            del self._numbers[sock.fileno()]
+            sock.close()
+
     def _fork(self, request: dict[str, object]) -> None:
         fds = self._take_fds(request)
         template, kernel = str(request.pop("of")), str(request["fork"])
         self._forking[kernel] = template
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
         try:
-            sock = self._templates[template]
+            fds.append(self._hear_from(kernel))
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
+            sock = self._speakers[template]
             sock.sendmsg([json.dumps(request).encode()], rights, socket.MSG_DONTWAIT)
         except (KeyError, OSError) as error:
             self._not_forked(kernel, f"the template takes no requests: {error}")
         for fd in fds:
             os.close(fd)
 
-    def _hear(self, template: str) -> None:
-        """A template has said something, or has ended."""
-        sock = self._templates[template]
+    def _hear(self, ident: str) -> None:
+        """A template or a kernel has said something, or has ended."""
         try:
-            data = sock.recv(1 << 16)
+            message, fds, pid = _read(self._speakers[ident])
         except OSError:
-            data = b""
-        if not data:
-            sock.close()
-            del self._templates[template]
-            for kernel in [k for k, t in self._forking.items() if t == template]:
+            self._hush(ident)
+            for kernel in [k for k, t in self._forking.items() if t == ident]:
                 self._not_forked(kernel, "the template has ended")
             return
-        message = json.loads(data)
-        if "failed" in message:
-            self._not_forked(message["failed"], message["why"])
-        elif "forked" in message:
-            self._forked(message["forked"], message["pid"])
-        else:
-            self._say(word=template, **message)
+        told = {str(key): str(value) for key, value in message.items()}
+        if self._forking.get(told.get("forked", "")) == ident and told.get("pid", "").isdigit():
+            self._forked(told["forked"], int(told["pid"]))
+        elif self._forking.get(told.get("failed", "")) == ident:
+            self._not_forked(told["failed"], told.get("why", ""))
+        elif self._expected.get(told.get("failed", "")) == ident:
+            self._not_copied(told["failed"], told.get("why", ""))
+        elif self._expected.get(told.get("checkpoint", "")) == ident and fds:
+            self._copied(told["checkpoint"], pid, socket.socket(fileno=fds.pop()))
+        elif "left out" in message or "ready" in message:
+            self._say(word=ident, **message)
+        for fd in fds:
+            os.close(fd)
+
+    def _copied(self, ident: str, pid: int, sock: socket.socket) -> None:
+        """There is a copy; it can be asked for kernels."""
+        try:
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            # It has ended already.
+            sock.close()
+            self._not_copied(ident, "it ended at once")
+            return
+        del self._expected[ident]
+        self._pids[ident] = pid
+        self._listen(ident, sock)
+        self._say(started=ident, pid=pid)
+
+    def _not_copied(self, ident: str, why: str) -> None:
+        del self._expected[ident]
+        self._say(failed=ident, why=why)
 
     def _not_forked(self, ident: str, why: str) -> None:
+        self._hush(ident)
         self._say(failed=ident, why=why)
         self._answered(ident)
 
@@ -219,6 +289,7 @@ class Keeper:
             for caught in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
                 ignored = caught in self._ignored
                 signal.signal(caught, signal.SIG_IGN if ignored else signal.SIG_DFL)
+            resource.setrlimit(resource.RLIMIT_NOFILE, self._limits)
             # First out of the way of the numbers that they are to get.
             high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 16) for fd in [*fds, report]]
             for number, fd in enumerate(high[:-1]):
@@ -251,6 +322,9 @@ class Keeper:
         for ident, kernel in list(self._pids.items()):
             if kernel == pid:
                 del self._pids[ident]
+                self._hush(ident)
+                for copy in [c for c, k in self._expected.items() if k == ident]:
+                    self._not_copied(copy, "the kernel has ended")
                 self._say(exit=ident, status=os.waitstatus_to_exitcode(status))
                 self._clear(ident, pid)
                 self._say(gone=ident)
@@ -262,6 +336,8 @@ class Keeper:
         pid = self._pids.get(ident)
         if ident in self._forking:
             self._unwanted.add(ident)
+        elif ident in self._expected:
+            self._not_copied(ident, "nobody wants it any more")
         elif pid is not None:
             # Its exit then clears away the rest.
             family = descendants(pid)
@@ -299,6 +375,29 @@ class Keeper:
                 time.sleep(0.002)
             except ChildProcessError:
                 return
+
+
+def _read(sock: socket.socket) -> tuple[dict[str, object], list[int], int]:
+    """A message, what came with it, and the process that sent it. Raises OSError at the end.
+
+    The socket of a kernel is open to the user's program, too: what is none of our messages is an
+    empty one.
+    """
+    fds = array.array("i")
+    pid = 0
+    room = socket.CMSG_LEN(4 * fds.itemsize) + socket.CMSG_SPACE(_CREDENTIALS.size)
+    data, ancillary, _, _ = sock.recvmsg(1 << 16, room, socket.MSG_CMSG_CLOEXEC)
+    for level, kind, content in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
+        elif level == socket.SOL_SOCKET and kind == _SENT_CREDENTIALS:
+            pid = _CREDENTIALS.unpack(content)[0]
+    if not data:
+        raise OSError("it is closed")
+    message: object = {}
+    with contextlib.suppress(ValueError):
+        message = json.loads(data)
+    return (message if isinstance(message, dict) else {}), list(fds), pid
 
 
 def main() -> None:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from kernels.execution import CodeRequest, FileRequest
+from kernels.kernelspecs import Kernelspec
 from kernels.launching import LocalSpec, kernel_environment, server_python
 from kernels.limits import Limits
 from kernels.local import LocalBackend
+from kernels.process_kernel import ProcessKernel
 from kernels.registry import Registry
 from kernels.result import RunResult
 from kernels.turn import Policy
@@ -66,8 +70,37 @@ def limits() -> Limits:
 
 
 #: How kernels come to be, for `registry` as its parameter: started, forked from a template (as
-#: where there is no parameter), or that and taken from the pool.
-STARTS = ("cold", "forked", "pooled")
+#: where there is no parameter), that and taken from the pool, or made of a forked one's checkpoint.
+STARTS = (
+    "cold",
+    "forked",
+    "pooled",
+    pytest.param(
+        "resumed",
+        marks=pytest.mark.skipif(sys.platform != "linux", reason="checkpoints are for Linux alone"),
+    ),
+)
+
+
+class ResumingBackend(LocalBackend):
+    """Every kernel has been resumed from a checkpoint of another, which has ended."""
+
+    async def start(self, spec: Kernelspec | None = None) -> ProcessKernel:
+        kernel = await super().start(spec)
+        checkpoint = await kernel.checkpoint(20)
+        await kernel.close()
+        if checkpoint is None:
+            return await super().start(spec)
+        try:
+            return cast(ProcessKernel, await checkpoint.resume())
+        finally:
+            await checkpoint.close()
+
+
+def backend_of(start: str, cwd: Path, env: Mapping[str, str]) -> LocalBackend:
+    """A backend whose kernels come to be so."""
+    kind = ResumingBackend if start == "resumed" else LocalBackend
+    return kind(LocalSpec(server_python(), str(cwd), env, forks=start != "cold"))
 
 
 async def begin(registry: Registry, start: str) -> None:
@@ -83,8 +116,7 @@ async def registry(
 ) -> AsyncIterator[Registry]:
     """Sessions on real local kernels, all ended after the test."""
     start = getattr(request, "param", "forked")
-    spec = LocalSpec(server_python(), str(projects), kernel_environment(), forks=start != "cold")
-    async with Registry(LocalBackend(spec), limits) as registry:
+    async with Registry(backend_of(start, projects, kernel_environment()), limits) as registry:
         await begin(registry, start)
         yield registry
 

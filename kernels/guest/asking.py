@@ -67,6 +67,10 @@ class Asking:
         self._prompt: Optional[str] = None
         self._other_prompt: Optional[str] = None
 
+    def abandon(self) -> None:
+        """In a copy of the kernel: nobody asks there."""
+        self._turn = threading.Lock()
+
     @contextlib.contextmanager
     def run(self, asks: bool, parent: Dict[str, Any]) -> Iterator[None]:
         """A run; `asks`: somebody can be asked."""

@@ -13,13 +13,18 @@ from .signals import interruptible
 
 
 class Cells:
-    """Runs cells. `leave_fork(exit code)` ends a forked child that ran to the end of a cell."""
+    """Runs cells. `leave_fork(exit code)` ends a forked child that ran to the end of a cell, which
+    `in_fork` tells from the kernel."""
 
     def __init__(
-        self, shell: Any, do_execute: Callable[..., Any], leave_fork: Callable[[int], Any]
+        self,
+        shell: Any,
+        do_execute: Callable[..., Any],
+        in_fork: Callable[[], bool],
+        leave_fork: Callable[[int], Any],
     ) -> None:
-        self._shell, self._do_execute, self._leave_fork = shell, do_execute, leave_fork
-        self._pid = os.getpid()
+        self._shell, self._do_execute = shell, do_execute
+        self._in_fork, self._leave_fork = in_fork, leave_fork
         self._outcome: Outcome = {}
 
     async def run(self, plain: bool, code: str, silent: bool, *args: Any, **kwargs: Any) -> Any:
@@ -63,7 +68,7 @@ class Cells:
 
     async def _run_statements(self, *args: Any, **kwargs: Any) -> Any:
         failed = await type(self._shell).run_ast_nodes(self._shell, *args, **kwargs)
-        if os.getpid() != self._pid:
+        if self._in_fork():
             # A fork in the cell that ran to its end: it must not become a second kernel.
             self._leave_fork(int(bool(failed)))
         return failed
@@ -83,7 +88,7 @@ class Cells:
             sys.settrace(None)
             sys.setprofile(None)
         if failure is not None:
-            if os.getpid() != self._pid:
+            if self._in_fork():
                 self._leave_fork(self._code_in_fork(failure))
             if result is not None:
                 result.error_in_exec = failure

@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 import threading
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 
 if sys.platform == "win32":  # which has no `FdReader`
     fcntl: Any = None
@@ -35,6 +35,11 @@ class FdReader:
 
     def __init__(self, write: Write, pipes: Tuple[int, int], lifeline: int) -> None:
         self._write = write
+        #: Descriptors of the program's that lead into the pipes, too, for a copy of the kernel.
+        self._copies: Dict[int, List[int]] = {}
+        self._begin(pipes, lifeline)
+
+    def _begin(self, pipes: Tuple[int, int], lifeline: int) -> None:
         self._pipes = dict(zip(pipes, ("stdout", "stderr")))
         self._lifeline = lifeline
         self._lock = threading.RLock()
@@ -53,8 +58,30 @@ class FdReader:
         for fd in (1, 2):
             fcntl.fcntl(fd, fcntl.F_SETFL, os.O_WRONLY | os.O_APPEND)
         self._flags = fcntl.fcntl(1, fcntl.F_GETFL)
-        self._thread = threading.Thread(target=self._run, name="rmi fd reader", daemon=True)
-        self._thread.start()
+        self.thread = threading.Thread(target=self._run, name="rmi fd reader", daemon=True)
+        self.thread.start()
+
+    def abandon(self, own: Set[int]) -> None:
+        """In a copy of the kernel: nothing leads into the pipes. `own`: descriptors that are closed
+        anyway."""
+        self._copies = {}
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        for fd in [int(name) for name in os.listdir("/proc/self/fd")]:
+            for standard, place in self._places.items():
+                if fd not in own and fd != null and _place(fd) == place:
+                    self._copies.setdefault(standard, []).append(fd)
+        for fd in {0, 1, 2}.union(*self._copies.values()):
+            # As before: only the first three, and what the program wants it for, are inherited.
+            os.dup2(null, fd, fd < 3 or os.get_inheritable(fd))
+        os.close(null)
+
+    def revive(self, fds: List[int], pipes: Tuple[int, int], lifeline: int) -> None:
+        """In a kernel that was made of the copy. `fds`: what becomes 0, 1 and 2; closed then."""
+        for standard, fd in enumerate(fds):
+            for copy in {standard, *self._copies.get(standard, ())}:
+                os.dup2(fd, copy, copy < 3 or os.get_inheritable(copy))
+            os.close(fd)
+        self._begin(pipes, lifeline)
 
     def owns(self, fd: int) -> bool:
         """Whether descriptor 1 or 2 still leads into its pipe."""

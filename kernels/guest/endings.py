@@ -84,6 +84,10 @@ class Fork:
         # Runs after the handlers of the program, and before those of the kernel.
         atexit.register(self._leave)
 
+    def revive(self) -> None:
+        """In a kernel that was made of a copy: this process is the kernel."""
+        self._pid = os.getpid()
+
     def in_child(self) -> bool:
         """Whether this process is a fork of the kernel."""
         return os.getpid() != self._pid

@@ -1,10 +1,11 @@
 """Start an ipykernel as one of this project's kernels: `python launch.py -f CONNECTION_FILE`.
 
 What it needs to know stands in the environment variable `RMI_KERNEL` as JSON and is taken out of
-it: `ring` and `faults` (paths), `fds` (read ends of stdout and stderr, and the lifeline, a socket
-whose other end the server holds; a byte on it says that the kernel is ready), `signal` (the number
-that asks for a traceback). With `control` instead, the number of a socket, the process becomes a
-`Template`, and imports the modules named in `preload`.
+it: `connection`, `ring` and `faults` (paths), `fds` (read ends of stdout and stderr, and the
+lifeline, a socket whose other end the server holds; a byte on it says that the kernel is ready),
+`warden` (a socket to the warden), `signal` (the number that asks for a traceback). With `control`
+instead, the number of a socket, the process becomes a `Template`, and imports the modules named in
+`preload`.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class Kernel:
 
         restore_environment(self._environment)
         sys.setrecursionlimit(depth)
+        self._identity: Any = None
         self._imports = lambda: Imports(self._app.kernel.shell, filters)
         if self._app.built is not None:
             imports = Imports(self._app.built, filters)
@@ -54,26 +56,26 @@ class Kernel:
 
     def fork(self, control: int, modules: List[str]) -> Dict[str, Any]:
         """Be a template. Returns in each kernel that is forked, with the facts for it."""
-        from _rmi_guest.template import TAG, Template  # type: ignore[import-not-found]
+        from _rmi_guest.forking import TAG, Identity  # type: ignore[import-not-found]
+        from _rmi_guest.template import Template  # type: ignore[import-not-found]
 
         if self._app.built is None:
             raise SystemExit("The shell is of a kind that is not built beforehand.")
-        request: Dict[str, Any] = Template(control).serve(
+        self._identity = Identity()
+        request: Dict[str, Any] = Template(control, self._identity).serve(
             modules, self._app.built, self._imports().workspace
         )
         self._environment[TAG] = request["fork"]
-        self._app.connection_file = request["connection_file"]
-        if sys.version_info >= (3, 10):
-            sys.orig_argv = [*sys.orig_argv[:-1], request["connection_file"]]
         facts: Dict[str, Any] = json.loads(request["facts"])
+        self._app.connection_file = facts["connection"]
         return facts
 
     def begin(self, facts: Dict[str, Any]) -> None:
         """The second: be a kernel until the end."""
         from _rmi_guest import ring, session  # type: ignore[import-not-found]
 
-        fds = facts.get("fds")
-        for fd in fds or ():
+        fds, warden = facts.get("fds"), facts.get("warden")
+        for fd in [*(fds or ()), *([warden] if warden else ())]:
             os.set_inheritable(fd, False)
         session.watch_faults(facts["faults"], facts.get("signal"))
         app = self._app
@@ -87,8 +89,19 @@ class Kernel:
         sys.argv = [""]
         if lifeline is not None:
             os.write(lifeline, b"R")
+        checkpoints = self._checkpoints(guest, facts, warden) if warden else None
         app.start()
+        while checkpoints is not None and checkpoints.take():
+            # In the kernel, and in whatever kernel is made of the copy.
+            app.io_loop.start()
         guest.end()
+
+    def _checkpoints(self, guest: Any, facts: Dict[str, Any], warden: int) -> Any:
+        from _rmi_guest.checkpoint import Checkpoints  # type: ignore[import-not-found]
+        from _rmi_guest.forking import Identity
+
+        identity = self._identity or Identity()
+        return Checkpoints(self._app, guest, facts, warden, identity)
 
 
 def main() -> None:

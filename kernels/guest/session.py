@@ -23,10 +23,11 @@ import contextlib
 import faulthandler
 import os
 import sys
+import threading
 import time
 import traceback
 from datetime import datetime
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Set, Tuple
 
 from .asking import Asking
 from .cells import Cells
@@ -77,11 +78,13 @@ class Guest:
         self._main.__class__ = Main
         self._cwd = os.getcwd()
         self._signals = Signals(kernel)
-        offspring, fork = Offspring(outlet), Fork()
+        self._offspring, self._fork = offspring, fork = Offspring(outlet), Fork()
         self._scripts = Scripts(shell.user_ns, offspring, fork, self._signals, imports)
         self._asking = Asking(kernel, outlet)
         self._figures, self._workspace = imports.figures, imports.workspace
-        self._cells = Cells(shell, kernel.do_execute, lambda code: fork.leave(code, offspring.wait))
+        self._cells = Cells(
+            shell, kernel.do_execute, fork.in_child, lambda code: fork.leave(code, offspring.wait)
+        )
         kernel.do_execute = self.do_execute
         Variables(kernel, shell.user_ns)
         tell_what_is_imported(kernel)
@@ -186,6 +189,34 @@ class Guest:
         """The kernel has left its loop, the process is to end."""
         end_process(self._scripts.files, self._shell.user_ns)
 
+    # -- checkpoints
+
+    def threads(self) -> Set[threading.Thread]:
+        """Its own."""
+        return {self._reader.thread} if self._reader is not None else set()
+
+    def has_work(self) -> bool:
+        """Whether a thread pool has work of a program's."""
+        return self._offspring.has_work()
+
+    def abandon(self, own: Set[int]) -> None:
+        """In a copy of the kernel: let go of what is the kernel's. `own`: descriptors of its that
+        are closed anyway."""
+        self._outlet.abandon()
+        self._asking.abandon()
+        self._offspring.forget_threads()
+        if self._reader is not None:
+            self._reader.abandon(own)
+        forget_faults()
+
+    def revive(self, facts: Dict[str, Any], ring: Any, standard: List[int]) -> None:
+        """In a kernel that was made of the copy. `standard`: what becomes descriptors 0, 1, 2."""
+        watch_faults(facts["faults"], facts.get("signal"))
+        self._fork.revive()
+        self._outlet.revive(self._kernel.iopub_thread, ring)
+        if self._reader is not None:
+            self._reader.revive(standard, tuple(facts["fds"][:2]), facts["fds"][2])
+
     def _restore_process(self) -> None:
         """Undo what an earlier run may have done to what every run needs."""
         self._signals.quiet()
@@ -240,11 +271,24 @@ def install(
 def watch_faults(path: str, trace_signal: Optional[int]) -> None:
     """Write the traceback of a crash to `path`, and of any moment when `trace_signal` comes."""
     file = open(path, "ab", buffering=0)  # noqa: SIM115
-    _faults.append(file)
+    _faults[:] = [file]
     faulthandler.enable(file=file, all_threads=True)
     if trace_signal is not None and hasattr(faulthandler, "register"):
         faulthandler.register(trace_signal, file=file, all_threads=False)
+        _signals[:] = [trace_signal]
+
+
+def forget_faults() -> None:
+    """Undo `watch_faults`."""
+    faulthandler.cancel_dump_traceback_later()
+    faulthandler.disable()
+    for number in _signals:
+        faulthandler.unregister(number)
+    for file in _faults:
+        file.close()
 
 
 #: The file that `watch_faults` opened, kept open.
 _faults: List[Any] = []
+#: The signal that it was told.
+_signals: List[int] = []

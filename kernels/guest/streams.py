@@ -56,15 +56,7 @@ class Outlet:
         self._session = session
         self._io = iopub_thread
         self._ring = ring
-        self._lock = threading.RLock()
-        self._room = threading.Condition(self._lock)
-        #: `_Text`, messages as (args, kwargs), and None for the end of a run.
-        self._queue: Deque[Any] = deque()
-        self._last: Optional[_Text] = None
-        self._ident: Tuple[Any, bytes] = None, b""
-        self._waiting = 0
-        self._timer = self._urgent = False
-        self._decoders = {name: _decoder() for name in STREAMS}
+        self._begin()
         #: Takes up what was written past this outlet so far.
         self.catch_up: Callable[[], None] = lambda: None
         #: Whether this process is a fork of the kernel.
@@ -75,6 +67,27 @@ class Outlet:
         self.task_parent: contextvars.ContextVar[Dict[str, Any]] = contextvars.ContextVar("rmi")
         self.thread = threading.local()
         self.last_parent: Dict[str, Any] = {}
+        iopub_thread.send_multipart = self._send_in_turn
+
+    def _begin(self) -> None:
+        self._lock = threading.RLock()
+        self._room = threading.Condition(self._lock)
+        #: `_Text`, messages as (args, kwargs), and None for the end of a run.
+        self._queue: Deque[Any] = deque()
+        self._last: Optional[_Text] = None
+        self._ident: Tuple[Any, bytes] = None, b""
+        self._waiting = 0
+        self._timer = self._urgent = False
+        self._decoders = {name: _decoder() for name in STREAMS}
+
+    def abandon(self) -> None:
+        """In a copy of the kernel: what is on its way, the kernel sends."""
+        self._begin()
+        self._ring = None
+
+    def revive(self, iopub_thread: Any, ring: Ring) -> None:
+        """In a kernel that was made of the copy."""
+        self._io, self._ring, self.forked = iopub_thread, ring, False
         iopub_thread.send_multipart = self._send_in_turn
 
     @property

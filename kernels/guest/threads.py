@@ -11,6 +11,7 @@ import concurrent.futures.thread
 import functools
 import sys
 import threading
+import weakref
 from typing import Any, Iterator, List, Set
 
 from .streams import Outlet
@@ -23,6 +24,8 @@ class Offspring:
         self._outlet = outlet
         self._before: Set[Any] = set()
         self._work: Set[Any] = set()
+        #: That of all scripts and cells, as long as it is not done.
+        self._all_work: Any = weakref.WeakSet()
         self._done = threading.Condition()
         self._give_threads_their_parent()
         self._give_work_its_parent()
@@ -51,6 +54,15 @@ class Offspring:
         """After an interrupt: end processes, and let threads be."""
         for child in self._children():
             child.terminate()
+
+    def has_work(self) -> bool:
+        """Whether any thread pool has work."""
+        with self._done:
+            return any(item.is_open() for item in self._all_work)
+
+    def forget_threads(self) -> None:
+        """In a copy of the kernel, which has none."""
+        self._done = threading.Condition()
 
     def _children(self) -> List[Any]:
         """Processes that the script has started itself, not through a pool."""
@@ -128,6 +140,8 @@ class Offspring:
                 self._begun = False
                 self._siblings = offspring._work
                 self._siblings.add(self)
+                with offspring._done:
+                    offspring._all_work.add(self)
 
             def run(self, *args: Any) -> None:
                 self._begun = True
@@ -137,6 +151,7 @@ class Offspring:
                 finally:
                     with offspring._done:
                         self._siblings.discard(self)
+                        offspring._all_work.discard(self)
                         offspring._done.notify_all()
 
             def is_open(self) -> bool:

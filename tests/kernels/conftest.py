@@ -7,15 +7,14 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from kernels.launching import LocalSpec, kernel_environment, server_python
+from kernels.launching import kernel_environment
 from kernels.limits import Limits
-from kernels.local import LocalBackend
 from kernels.registry import Registry
 from kernels.turn import Policy
 
 pytest.register_assert_rewrite("tests.kernels.differential")
 
-from tests.conftest import begin  # noqa: E402
+from tests.conftest import backend_of, begin  # noqa: E402
 from tests.kernels.differential import ENVIRONMENT, Bench  # noqa: E402
 
 
@@ -25,10 +24,9 @@ async def shared_registry(
 ) -> AsyncIterator[Registry]:
     """Sessions for all tests of a module. Its parameter is one of `STARTS`."""
     start = getattr(request, "param", "forked")
-    folder = str(tmp_path_factory.mktemp("cwd").resolve())
-    environment = kernel_environment(ENVIRONMENT)
-    spec = LocalSpec(server_python(), folder, environment, forks=start != "cold")
-    async with Registry(LocalBackend(spec), Limits(policy=Policy(grace=1.0))) as registry:
+    folder = tmp_path_factory.mktemp("cwd").resolve()
+    backend = backend_of(start, folder, kernel_environment(ENVIRONMENT))
+    async with Registry(backend, Limits(policy=Policy(grace=1.0))) as registry:
         await begin(registry, start)
         yield registry
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kernels.errors import KernelStartError
-from kernels.kernel import Channel, Exit, Message
+from kernels.kernel import Channel, Checkpoint, Exit, Message
 from kernels.kernelspecs import Kernelspec
 
 
@@ -63,6 +63,9 @@ class FakeKernel:
 
     async def stack(self) -> str:
         return self.trace
+
+    async def checkpoint(self, timeout: float) -> Checkpoint | None:
+        return None
 
     async def close(self) -> None:
         self.closed = True
