@@ -218,10 +218,15 @@ class Keeper:
         """A template or a kernel has said something, or has ended."""
         try:
             message, fds, pid = _read(self._speakers[ident])
+        except BlockingIOError:
+            return
         except OSError:
+            # Not before the last process that is about to speak for it has ended, too.
             self._hush(ident)
             for kernel in [k for k, t in self._forking.items() if t == ident]:
                 self._not_forked(kernel, "the template has ended")
+            for copy in [c for c, k in self._expected.items() if k == ident]:
+                self._not_copied(copy, "the kernel has ended")
             return
         told = {str(key): str(value) for key, value in message.items()}
         if self._forking.get(told.get("forked", "")) == ident and told.get("pid", "").isdigit():
@@ -322,9 +327,6 @@ class Keeper:
         for ident, kernel in list(self._pids.items()):
             if kernel == pid:
                 del self._pids[ident]
-                self._hush(ident)
-                for copy in [c for c, k in self._expected.items() if k == ident]:
-                    self._not_copied(copy, "the kernel has ended")
                 self._say(exit=ident, status=os.waitstatus_to_exitcode(status))
                 self._clear(ident, pid)
                 self._say(gone=ident)
@@ -378,7 +380,8 @@ class Keeper:
 
 
 def _read(sock: socket.socket) -> tuple[dict[str, object], list[int], int]:
-    """A message, what came with it, and the process that sent it. Raises OSError at the end.
+    """A message, what came with it, and the process that sent it. Raises OSError at the end, and
+    BlockingIOError when there is none.
 
     The socket of a kernel is open to the user's program, too: what is none of our messages is an
     empty one.
@@ -386,7 +389,8 @@ def _read(sock: socket.socket) -> tuple[dict[str, object], list[int], int]:
     fds = array.array("i")
     pid = 0
     room = socket.CMSG_LEN(4 * fds.itemsize) + socket.CMSG_SPACE(_CREDENTIALS.size)
-    data, ancillary, _, _ = sock.recvmsg(1 << 16, room, socket.MSG_CMSG_CLOEXEC)
+    flags = socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT
+    data, ancillary, _, _ = sock.recvmsg(1 << 16, room, flags)
     for level, kind, content in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
