@@ -36,7 +36,6 @@ import select
 import shutil
 import signal
 import socket
-import struct
 import sys
 import time
 
@@ -44,12 +43,11 @@ if __package__ in (None, ""):
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from kernels.family import belonging_to, descendants, send_signal
+from kernels.speakers import Speakers
 
 assert sys.platform != "win32"
 
 _SUBREAPER, _DEATH_SIGNAL = 36, 1
-#: For what the socket module of some Pythons does not name.
-_PASS_CREDENTIALS, _SENT_CREDENTIALS, _CREDENTIALS = 16, 2, struct.Struct("3i")
 
 
 class Keeper:
@@ -60,14 +58,14 @@ class Keeper:
         self._buffer = b""
         self._fds: list[int] = []
         self._pids: dict[str, int] = {}
-        #: The sockets of templates and kernels.
-        self._speakers: dict[str, socket.socket] = {}
+        #: Templates and kernels.
+        self._speakers = Speakers()
         #: Kernels that a template, named behind them, has been asked for.
         self._forking: dict[str, str] = {}
-        #: Copies that a kernel, named behind them, has been asked for.
-        self._expected: dict[str, str] = {}
         #: Those of them that nobody wants any more.
         self._unwanted: set[str] = set()
+        #: Copies that a kernel, named behind them, has been asked for.
+        self._expected: dict[str, str] = {}
         #: Statuses of orphans that ended while a fork was under way, and may have been its kernel.
         self._orphans: dict[int, int] = {}
         #: Signals that this process was started to ignore, as under nohup; so are its own.
@@ -82,9 +80,6 @@ class Keeper:
         self._limits = resource.getrlimit(resource.RLIMIT_NOFILE)
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (self._limits[1], self._limits[1]))
-        self._poll = select.poll()
-        #: What the numbers of the speakers' sockets are.
-        self._numbers: dict[int, str] = {}
         read, self._wake = os.pipe()
         os.set_blocking(read, False)
         os.set_blocking(self._wake, False)
@@ -98,17 +93,14 @@ class Keeper:
 
     def serve(self) -> None:
         """Until the server is gone."""
-        self._poll.register(self._control, select.POLLIN)
-        self._poll.register(self._woken, select.POLLIN)
         while True:
-            ready = [fd for fd, _ in self._poll.poll()]
+            ready, speaking = self._speakers.wait(self._control.fileno(), self._woken)
             # First: what a kernel has to say may be an answer to it.
             while self._has_request():
                 if not self._receive():
                     return
-            for fd in ready:
-                if fd in self._numbers:
-                    self._hear(self._numbers[fd])
+            for ident in speaking:
+                self._hear(ident)
             if self._woken in ready:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._woken, 4096)
@@ -161,7 +153,7 @@ class Keeper:
     def _start(self, request: dict[str, object]) -> None:
         ident, fds = str(request["start"]), self._take_fds(request)
         if request.get("speaks"):
-            fds.append(self._hear_from(ident))
+            fds.append(self._speakers.add(ident))
         read, write = os.pipe()
         pid = os.fork()
         if pid == 0:
@@ -173,42 +165,19 @@ class Keeper:
             os.close(fd)
         if why:
             os.waitpid(pid, 0)
-            self._hush(ident)
+            self._speakers.remove(ident)
             self._say(failed=ident, why=why.decode())
         else:
             self._pids[ident] = pid
             self._say(started=ident, pid=pid)
-
-    def _hear_from(self, ident: str) -> int:
-        """A descriptor for it with which it speaks to this process."""
-        ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
-        self._listen(ident, ours)
-        return theirs.detach()
-
-    def _listen(self, ident: str, sock: socket.socket) -> None:
-        # Who has sent it comes with each message.
-        sock.setsockopt(socket.SOL_SOCKET, _PASS_CREDENTIALS, 1)
-        self._speakers[ident] = sock
-        self._numbers[sock.fileno()] = ident
-        self._poll.register(sock, select.POLLIN)
-
-    def _hush(self, ident: str) -> None:
-        """Listen to it no longer."""
-        sock = self._speakers.pop(ident, None)
-        if sock is not None:
-            self._poll.unregister(sock)
-            del self._numbers[sock.fileno()]
-            sock.close()
 
     def _fork(self, request: dict[str, object]) -> None:
         fds = self._take_fds(request)
         template, kernel = str(request.pop("of")), str(request["fork"])
         self._forking[kernel] = template
         try:
-            fds.append(self._hear_from(kernel))
-            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
-            sock = self._speakers[template]
-            sock.sendmsg([json.dumps(request).encode()], rights, socket.MSG_DONTWAIT)
+            fds.append(self._speakers.add(kernel))
+            self._speakers.tell(template, request, fds)
         except (KeyError, OSError) as error:
             self._not_forked(kernel, f"the template takes no requests: {error}")
         for fd in fds:
@@ -217,12 +186,12 @@ class Keeper:
     def _hear(self, ident: str) -> None:
         """A template or a kernel has said something, or has ended."""
         try:
-            message, fds, pid = _read(self._speakers[ident])
-        except BlockingIOError:
+            message, fds, pid = self._speakers.read(ident)
+        except (BlockingIOError, KeyError):
             return
         except OSError:
             # Not before the last process that is about to speak for it has ended, too.
-            self._hush(ident)
+            self._speakers.remove(ident)
             for kernel in [k for k, t in self._forking.items() if t == ident]:
                 self._not_forked(kernel, "the template has ended")
             for copy in [c for c, k in self._expected.items() if k == ident]:
@@ -253,7 +222,7 @@ class Keeper:
             return
         del self._expected[ident]
         self._pids[ident] = pid
-        self._listen(ident, sock)
+        self._speakers.listen(ident, sock)
         self._say(started=ident, pid=pid)
 
     def _not_copied(self, ident: str, why: str) -> None:
@@ -261,7 +230,7 @@ class Keeper:
         self._say(failed=ident, why=why)
 
     def _not_forked(self, ident: str, why: str) -> None:
-        self._hush(ident)
+        self._speakers.remove(ident)
         self._say(failed=ident, why=why)
         self._answered(ident)
 
@@ -377,31 +346,6 @@ class Keeper:
                 time.sleep(0.002)
             except ChildProcessError:
                 return
-
-
-def _read(sock: socket.socket) -> tuple[dict[str, object], list[int], int]:
-    """A message, what came with it, and the process that sent it. Raises OSError at the end, and
-    BlockingIOError when there is none.
-
-    The socket of a kernel is open to the user's program, too: what is none of our messages is an
-    empty one.
-    """
-    fds = array.array("i")
-    pid = 0
-    room = socket.CMSG_LEN(4 * fds.itemsize) + socket.CMSG_SPACE(_CREDENTIALS.size)
-    flags = socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT
-    data, ancillary, _, _ = sock.recvmsg(1 << 16, room, flags)
-    for level, kind, content in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
-        elif level == socket.SOL_SOCKET and kind == _SENT_CREDENTIALS:
-            pid = _CREDENTIALS.unpack(content)[0]
-    if not data:
-        raise OSError("it is closed")
-    message: object = {}
-    with contextlib.suppress(ValueError):
-        message = json.loads(data)
-    return (message if isinstance(message, dict) else {}), list(fds), pid
 
 
 def main() -> None:

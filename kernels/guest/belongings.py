@@ -17,7 +17,7 @@ import selectors
 import stat
 import sys
 import threading
-from typing import Any, Dict, Iterable, List, Set
+from typing import Any, Dict, Iterable, List, Set, Tuple
 
 from .proc import mappings, open_files
 
@@ -124,16 +124,30 @@ def _forget_processes() -> None:
     subprocess: Any = sys.modules.get("subprocess")
     if subprocess is not None and subprocess._active is not None:
         subprocess._active.clear()
-    server: Any = getattr(sys.modules.get("multiprocessing.forkserver"), "_forkserver", None)
-    if server is not None and server._forkserver_pid is not None:
+    server = _server()
+    if server is not None:
         _close(server._forkserver_alive_fd)
         server._forkserver_alive_fd = server._forkserver_pid = server._forkserver_address = None
-    for tracker in trackers():
+    for tracker in _trackers():
         _close(tracker._fd)
         tracker._fd = tracker._pid = None
 
 
-def trackers() -> List[Any]:
+def helpers() -> Tuple[Set[int], Set[int]]:
+    """The processes that serve multiprocessing, without which it starts others, and the descriptors
+    that lead to them."""
+    pids, files = set(), set()
+    for tracker in _trackers():
+        pids.add(tracker._pid)
+        files.add(tracker._fd)
+    server = _server()
+    if server is not None:
+        pids.add(server._forkserver_pid)
+        files.add(server._forkserver_alive_fd)
+    return pids, files
+
+
+def _trackers() -> List[Any]:
     """What looks after multiprocessing's resources, in the standard library and in loky."""
     found = []
     for name, module in list(sys.modules.items()):
@@ -144,12 +158,10 @@ def trackers() -> List[Any]:
     return found
 
 
-def helpers() -> Set[int]:
-    """The processes that serve multiprocessing, without which it starts others."""
-    found: Set[int] = {tracker._pid for tracker in trackers()}
-    server: Any = getattr(sys.modules.get("multiprocessing.forkserver"), "_forkserver", None)
-    pid = getattr(server, "_forkserver_pid", None)
-    return found if pid is None else found | {pid}
+def _server() -> Any:
+    """That of the start method `forkserver`, if it runs."""
+    server = getattr(sys.modules.get("multiprocessing.forkserver"), "_forkserver", None)
+    return server if getattr(server, "_forkserver_pid", None) is not None else None
 
 
 def _close(fd: Any) -> None:

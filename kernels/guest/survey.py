@@ -144,7 +144,8 @@ class Surveyor:
     ) -> Facts:
         """The facts, as they are now, but for native threads that have no name of their own: some
         of them end before a fork, by themselves."""
-        files, served = _Files(own_files), helpers()
+        serving, leading_there = helpers()
+        files = _Files(own_files | leading_there)
         process = frozenset(self._names | _own_name())
         libraries, shared = self._mapped()
         return Facts(
@@ -152,7 +153,7 @@ class Surveyor:
             has_work=has_work,
             native=[name for name in self.native() if name not in process],
             process=process,
-            children=["%s, pid %d" % (name, pid) for pid, name in children() if pid not in served],
+            children=["%s, pid %d" % (name, pid) for pid, name in children() if pid not in serving],
             modules=frozenset(_loaded()),
             libraries=libraries,
             devices=files.devices,
@@ -182,8 +183,8 @@ class Surveyor:
                     shared[_short(path)] = None
             elif ".so" in name:
                 libraries.add(name)
-        # tqdm's own is made anew.
-        if locks > ("tqdm.std" in sys.modules):
+        # tqdm's own is made anew, and numba's needed once.
+        if locks > sum(name in sys.modules for name in ("tqdm.std", "numba.np.ufunc.parallel")):
             shared["locks between processes"] = None
         return frozenset(libraries), list(shared)
 
@@ -223,7 +224,8 @@ class _Files:
                     return
             if path.endswith(("-wal", "-shm", "-journal")):
                 return
-        if flags & os.O_ACCMODE != os.O_RDONLY:
+        # What is in /dev/shm is memory.
+        if flags & os.O_ACCMODE != os.O_RDONLY and not path.startswith("/dev/shm/"):
             self.written.append(_short(path))
 
 

@@ -46,9 +46,9 @@ async def follow(kernel: Kernel, request: CodeRequest | FileRequest, seconds: fl
     return await execution.follow(seconds, 1), execution.collector
 
 
-async def tell(kernel: Kernel, code: str) -> str:
+async def tell(kernel: Kernel, code: str, seconds: float = 20) -> str:
     """What a cell that succeeds prints, and its value."""
-    ending, collector = await follow(kernel, CodeRequest(code))
+    ending, collector = await follow(kernel, CodeRequest(code), seconds)
     texts = []
     for output in collector.outputs():
         assert not isinstance(output, Error), output.traceback
