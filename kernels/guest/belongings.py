@@ -19,7 +19,7 @@ import sys
 import threading
 from typing import Any, Dict, Iterable, List, Set, Tuple
 
-from .proc import mappings, open_files
+from .proc import open_files
 
 _PAUSE_HARD = 2
 _EPOLL = "anon_inode:[eventpoll]"
@@ -28,16 +28,16 @@ _GOMP = "libgomp"
 
 
 class Belongings:
-    """Those of the program in this process, noted before the fork. `own`: descriptors that are
-    the kernel's."""
+    """Those of the program in this process, noted before the fork. `files`: its open files.
+    `libraries`: paths of those that are loaded."""
 
-    def __init__(self, own: Set[int]) -> None:
-        _calm_openmp()
+    def __init__(self, files: Dict[int, str], libraries: Iterable[str]) -> None:
+        _calm_openmp(libraries)
         self._pid = os.getpid()
         random: Any = sys.modules.get("random")
         self._random = random.getstate() if random is not None else None
         # Now: the program may read on before the copy comes to it.
-        self._positions = {fd: os.lseek(fd, 0, os.SEEK_CUR) for fd in _files(own)}
+        self._positions = _positions(files)
 
     def settle(self) -> None:
         """In the copy, where nothing of the program's is ever run."""
@@ -47,7 +47,7 @@ class Belongings:
 
     def settle_again(self, own: Set[int]) -> None:
         """In a kernel that was made of it; other kernels may be, too."""
-        _open_again({fd: os.lseek(fd, 0, os.SEEK_CUR) for fd in _files(own)})
+        _open_again(_positions({f: what for f, what in open_files().items() if f not in own}))
         _watch_anew(own)
         _begin_bars_anew()
         self._own_finalizers()
@@ -67,21 +67,25 @@ class Belongings:
                 finalizer._pid = os.getpid()
 
 
-def _calm_openmp() -> None:
+def _calm_openmp(libraries: Iterable[str]) -> None:
     """End the idle threads of GNU's OpenMP, which begin anew by themselves: without them, a fork
     would wait for them for ever."""
-    for path in {path for _, path in mappings() if _GOMP in os.path.basename(path)}:
+    for path in libraries:
+        if _GOMP not in os.path.basename(path):
+            continue
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(path).omp_pause_resource_all(_PAUSE_HARD)
 
 
-def _files(own: Set[int]) -> Iterable[int]:
-    """Descriptors of regular files."""
-    for fd, what in open_files().items():
-        if fd > 2 and fd not in own and what.startswith("/"):
+def _positions(files: Dict[int, str]) -> Dict[int, int]:
+    """Where each regular file among these is read or written next."""
+    found = {}
+    for fd, what in files.items():
+        if fd > 2 and what.startswith("/"):
             with contextlib.suppress(OSError):
                 if stat.S_ISREG(os.fstat(fd).st_mode):
-                    yield fd
+                    found[fd] = os.lseek(fd, 0, os.SEEK_CUR)
+    return found
 
 
 def _open_again(positions: Dict[int, int]) -> None:

@@ -30,6 +30,7 @@ from .belongings import Belongings
 from .descriptors import flush_c_streams
 from .forking import Identity, Warden, ending_on_failure, fork_away, fork_on_request
 from .machinery import Machinery
+from .proc import open_files
 from .ring import Ring
 from .survey import Facts, Surveyor, judge
 
@@ -49,6 +50,8 @@ class Checkpoints:
         self._warden = Warden(socket.socket(fileno=warden))
         self._machinery = Machinery(app)
         self._surveyor = Surveyor([facts["ring"]])
+        #: The program's open files when the survey was made.
+        self._files: Dict[int, str] = {}
         #: The id of the copy that is to be made, the facts, and where the answer is waited for.
         self._wanted: Optional[Tuple[str, Facts, asyncio.Future[Dict[str, Any]]]] = None
         app.kernel.shell_handlers["checkpoint_request"] = self._answer
@@ -72,10 +75,12 @@ class Checkpoints:
         return reply
 
     def _look(self) -> Facts:
-        machinery, guest = self._machinery, self._guest
+        machinery, guest, files = self._machinery, self._guest, open_files()
+        own = machinery.descriptors(files)
+        self._files = {fd: what for fd, what in files.items() if fd not in own}
         return self._surveyor.look(
             machinery.threads() | guest.threads(),
-            machinery.descriptors(),
+            self._files,
             guest.has_work(),
             machinery.unusual_loop,
         )
@@ -87,7 +92,7 @@ class Checkpoints:
             return False
         (ident, facts, answer), self._wanted = self._wanted, None
         flush_c_streams()
-        belongings = Belongings(self._machinery.descriptors())
+        belongings = Belongings(self._files, self._surveyor.libraries)
         begun = time.perf_counter()
         try:
             with _undisturbed():

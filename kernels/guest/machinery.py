@@ -20,7 +20,7 @@ import socket
 import threading
 import types
 import uuid
-from typing import Any, Iterator, List, Set, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
 
 import ipykernel
 import zmq
@@ -68,10 +68,10 @@ class Machinery:
         found = (app.iopub_thread.thread, app.control_thread, app.heartbeat, app.poller)
         return {thread for thread in found if isinstance(thread, threading.Thread)}
 
-    def descriptors(self) -> Set[int]:
-        """Its open descriptors."""
+    def descriptors(self, files: Optional[Dict[int, str]] = None) -> Set[int]:
+        """Its open descriptors. `files`: those that are open at all."""
         found, address = set(), self._app.ip + "-"
-        for fd, what in open_files().items():
+        for fd, what in (open_files() if files is None else files).items():
             if self._files.get(fd) == what or _is_at(fd, what, address):
                 found.add(fd)
         return found

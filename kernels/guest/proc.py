@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from typing import Dict, List, Tuple
 
 
@@ -40,10 +41,8 @@ def children() -> List[Tuple[int, str]]:
 
 def mappings() -> List[Tuple[str, str]]:
     """(permissions, path) of what is mapped from files or shared."""
-    found = []
     with open("/proc/self/maps") as file:
-        for line in file:
-            fields = line.rstrip("\n").split(None, 5)
-            if len(fields) == 6:
-                found.append((fields[1], fields[5]))
-    return found
+        return _MAPPING.findall(file.read())
+
+
+_MAPPING = re.compile(r"^\S+ (\S+) \S+ \S+ \S+ +(\S.*)$", re.MULTILINE)

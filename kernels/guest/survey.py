@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, FrozenSet, List, Sequence, Set, Tuple
 
 from .belongings import helpers
-from .proc import children, mappings, native_threads, open_files
+from .proc import children, mappings, native_threads
 
 #: Packages whose threads do not survive a fork, and which wait for them for ever, or fail.
 _HANG = ("polars", "ray", "grpc", "tensorflow", "jax", "torch", "numba", "rmm", "dask_cuda")
@@ -129,6 +129,8 @@ class Surveyor:
     def __init__(self, own_maps: Sequence[str]) -> None:
         self._own_maps = own_maps
         self._names = _own_name()
+        #: Paths of those that were loaded when it looked.
+        self.libraries: Set[str] = set()
 
     def native(self) -> List[str]:
         """The names of the threads that are not Python's."""
@@ -136,18 +138,14 @@ class Surveyor:
         return [name for number, name in native_threads().items() if number not in known]
 
     def look(
-        self,
-        own_threads: Set[threading.Thread],
-        own_files: Set[int],
-        has_work: bool,
-        loop: Any,
+        self, own_threads: Set[threading.Thread], files: Dict[int, str], has_work: bool, loop: str
     ) -> Facts:
         """The facts, as they are now, but for native threads that have no name of their own: some
-        of them end before a fork, by themselves."""
+        of them end before a fork, by themselves. `files`: what is open, and not the kernel's."""
         serving, leading_there = helpers()
-        files = _Files(own_files | leading_there)
+        opened = _Files({fd: what for fd, what in files.items() if fd not in leading_there})
         process = frozenset(self._names | _own_name())
-        libraries, shared = self._mapped()
+        shared = self._mapped()
         return Facts(
             threads=_programs_threads(own_threads),
             has_work=has_work,
@@ -155,13 +153,13 @@ class Surveyor:
             process=process,
             children=["%s, pid %d" % (name, pid) for pid, name in children() if pid not in serving],
             modules=frozenset(_loaded()),
-            libraries=libraries,
-            devices=files.devices,
-            sockets=files.sockets,
-            pipes=files.pipes,
-            written=files.written,
-            databases=files.databases,
-            transactions=bool(files.databases) and _in_transaction(),
+            libraries=frozenset(os.path.basename(path) for path in self.libraries),
+            devices=opened.devices,
+            sockets=opened.sockets,
+            pipes=opened.pipes,
+            written=opened.written,
+            databases=opened.databases,
+            transactions=bool(opened.databases) and _in_transaction(),
             shared=shared,
             loop=loop,
         )
@@ -170,36 +168,36 @@ class Surveyor:
         """With all native threads that are there now."""
         return Facts(**{**vars(facts), "native": self.native()})
 
-    def _mapped(self) -> Tuple[FrozenSet[str], List[str]]:
-        libraries: Set[str] = set()
+    def _mapped(self) -> List[str]:
+        """Names of what is shared with others. Notes the libraries."""
+        self.libraries = set()
         shared: Dict[str, None] = {}
         locks = 0
         for permissions, path in mappings():
-            name = os.path.basename(path)
             if permissions[3] == "s" and permissions[1] == "w":
                 if path.startswith("/dev/shm/sem."):
                     locks += 1
                 elif path not in self._own_maps and not path.startswith(_DEVICES):
                     shared[_short(path)] = None
-            elif ".so" in name:
-                libraries.add(name)
+            elif ".so" in path:
+                self.libraries.add(path)
         # tqdm's own is made anew, and numba's needed once.
         if locks > sum(name in sys.modules for name in ("tqdm.std", "numba.np.ufunc.parallel")):
             shared["locks between processes"] = None
-        return frozenset(libraries), list(shared)
+        return list(shared)
 
 
 class _Files:
     """The open files of the program."""
 
-    def __init__(self, own: Set[int]) -> None:
+    def __init__(self, files: Dict[int, str]) -> None:
         self.sockets = self.pipes = 0
         self.devices: List[str] = []
         self.written: List[str] = []
         self.databases: List[str] = []
         pipes = set()
-        for fd, what in open_files().items():
-            if fd < 3 or fd in own:
+        for fd, what in files.items():
+            if fd < 3:
                 continue
             if what.startswith("socket:"):
                 self.sockets += 1

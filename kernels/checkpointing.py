@@ -1,0 +1,74 @@
+"""When a checkpoint of a session is worth what it costs. Pure: the session asks, and acts.
+
+What it saves is the time to come to the same state again, if the next run fails; what it costs is
+time in which the kernel stands still, and the memory that the kernel changes while it is kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+#: Seconds that taking one costs, before it has been measured in the session.
+_FIRST_COST = 0.01
+#: Of the time that has been computed since the last one, this part at most goes into the next.
+_SHARE = 0.05
+#: Bytes of state, and runs, for which the next is worth it however little time they have taken:
+#: whoever has written the runs would have to send them again.
+_GROWTH, _RUNS = 8_000_000, 3
+#: After so many refusals in a row it is tried as many times less often, up to the last of these.
+_PATIENCE, _LONGEST = 3, 16
+#: A checkpoint that has this part of the memory that is left is given up.
+_PART_OF_MEMORY = 0.25
+
+
+@dataclass(frozen=True)
+class Worth:
+    """What has happened in a session since its last checkpoint, or since it began.
+
+    `seconds`: of successful runs. `growth`: bytes. `cost`: seconds in which the kernel stood still
+    for the last one. `refusals`: in a row, and `runs_since_refusal`.
+    """
+
+    seconds: float = 0.0
+    growth: int = 0
+    runs: int = 0
+    cost: float = _FIRST_COST
+    refusals: int = 0
+    runs_since_refusal: int = 0
+
+    def after_run(self, seconds: float, growth: int) -> Worth:
+        """A run has succeeded, and the kernel's memory has grown by so many bytes."""
+        return replace(
+            self,
+            seconds=self.seconds + seconds,
+            growth=self.growth + max(growth, 0),
+            runs=self.runs + 1,
+            runs_since_refusal=self.runs_since_refusal + 1,
+        )
+
+    def after_checkpoint(self, cost: float) -> Worth:
+        """One was taken."""
+        return Worth(cost=cost)
+
+    def after_refusal(self) -> Worth:
+        """There could be none; the reason will often be there after the next run, too."""
+        return replace(self, refusals=self.refusals + 1, runs_since_refusal=0)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether one is worth it, as soon as nothing runs."""
+        enough = self.seconds * _SHARE >= self.cost or self.growth >= _GROWTH or self.runs >= _RUNS
+        return self.runs > 0 and enough and self.runs_since_refusal >= self._pause
+
+    @property
+    def _pause(self) -> int:
+        """Runs to let go by."""
+        if not self.refusals:
+            return 0
+        return int(min(2 ** (self.refusals // _PATIENCE), _LONGEST))
+
+
+def is_too_dear(private: int, left: int) -> bool:
+    """Whether a checkpoint is to be given up that has so much memory for itself, when so much is
+    left to all."""
+    return private > _PART_OF_MEMORY * (left + private)
