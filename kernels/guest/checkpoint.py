@@ -32,11 +32,13 @@ from .forking import Identity, Warden, ending_on_failure, fork_away, fork_on_req
 from .machinery import Machinery
 from .proc import open_files
 from .ring import Ring
-from .survey import Facts, Surveyor, judge
+from .survey import Facts, Survey, Surveyor, judge
 
 #: How readily the system ends it when memory is short: before anything that runs.
 _OOM_SCORE = "900"
 _OOM_FILE = "/proc/self/oom_score_adj"
+#: How often it is looked for native threads, and the seconds between.
+_LOOKS, _MOMENT = 5, 0.002
 
 
 class Checkpoints:
@@ -63,6 +65,8 @@ class Checkpoints:
     async def _reply(self, request: Dict[str, Any]) -> Dict[str, Any]:
         if time.time() > request["until"]:
             return {"status": "late"}
+        if not self._warden.is_there:
+            return _refused(["the program has closed a descriptor that the kernel needs for it"])
         facts = self._look()
         found = judge(facts)
         if found.refusals:
@@ -104,8 +108,7 @@ class Checkpoints:
             self._be_the_copy(ident, belongings)
         else:
             milliseconds = 1000 * (time.perf_counter() - begun)
-            # Some end before a fork and begin anew after it, both by themselves.
-            found = judge(self._surveyor.look_again(facts))
+            found = self._judge_again(facts)
             answer.set_result(
                 _refused(found.refusals)
                 if found.refusals
@@ -117,6 +120,16 @@ class Checkpoints:
                 }
             )
         return True
+
+    def _judge_again(self, facts: Facts) -> Survey:
+        """Of the native threads that are still there after the fork: some end before it and begin
+        anew after it, both by themselves. One that has just ended takes a moment to be gone."""
+        for _ in range(_LOOKS):
+            found = judge(self._surveyor.look_again(facts))
+            if not found.refusals:
+                break
+            time.sleep(_MOMENT)
+        return found
 
     def _be_the_copy(self, ident: str, belongings: Belongings) -> None:
         """Sleep. Returns in each kernel that is made of this process."""

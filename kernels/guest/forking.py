@@ -71,6 +71,16 @@ class Warden:
         credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
         self.pid: int = pid or struct.unpack("3i", credentials)[0]
 
+    @property
+    def is_there(self) -> bool:
+        """Whether the socket is still open, and its own: a program can close any."""
+        try:
+            size = struct.calcsize("3i")
+            found = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+        except OSError:
+            return False
+        return bool(struct.unpack("3i", found)[0] == self.pid)
+
     def say(self, message: Dict[str, Any], fds: Sequence[int] = ()) -> None:
         """Tell it something, and give it descriptors."""
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []

@@ -7,28 +7,28 @@ import os
 import sys
 import threading
 import warnings
-from typing import Any
+from typing import Any, Set
 
 from .threads import Offspring
 
 
-def warn_of_own_threads_alone(offspring: Offspring) -> None:
-    """A program is not warned of those of the kernel and of earlier programs."""
+def warn_of_own_threads_alone(offspring: Offspring, kernels: Set[Any]) -> None:
+    """A program is not warned of those of the kernel, whose `ident`s are in `kernels`, and of
+    earlier programs."""
     if sys.version_info < (3, 12):
         return
-    kernels = set(threading.enumerate())
     for name in ("fork", "forkpty"):
         if hasattr(os, name):
             setattr(os, name, _quieter(getattr(os, name), offspring, kernels))
 
 
-def _quieter(fork: Any, offspring: Offspring, kernels: Any) -> Any:
+def _quieter(fork: Any, offspring: Offspring, kernels: Set[Any]) -> Any:
     @functools.wraps(fork)
     def forked() -> Any:
         others = [
             thread
-            for thread in {*threading.enumerate()} - kernels - {threading.current_thread()}
-            if offspring.owns(thread)
+            for thread in {*threading.enumerate()} - {threading.current_thread()}
+            if thread.ident not in kernels and offspring.owns(thread)
         ]
         before = os.getpid()
         with warnings.catch_warnings():

@@ -13,6 +13,7 @@ import atexit
 import contextlib
 import functools
 import json
+import logging
 import os
 import selectors
 import signal
@@ -31,6 +32,7 @@ from .proc import open_files
 
 #: What was abandoned. Were it finalised, libzmq would be called.
 _grave: List[Any] = []
+_THREADS = ("iopub_thread", "control_thread", "heartbeat", "shell_channel_thread")
 _CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 _PACKAGES = ("zmq", "ipykernel", "_rmi_guest")
 _FOLDERS = tuple(
@@ -88,7 +90,8 @@ class Machinery:
             task._log_destroy_pending = False
         streams = (kernel.shell_stream, kernel.control_stream, kernel.debugpy_stream)
         sockets = [getattr(app, name + "_socket", None) for name in (*_CHANNELS, "debugpy")]
-        threads = (app.iopub_thread, app.control_thread, app.heartbeat, app.shell_channel_thread)
+        # ipykernel 6 has no thread for the shell channel.
+        threads = [getattr(app, name, None) for name in _THREADS]
         _grave.append((app.context, streams, sockets, app.debug_shell_socket, threads, tasks))
         keys = self._loop._selector.get_map().values()
         self._watched = [(k.fd, k.events, k.data) for k in keys if k.fd not in numbers]
@@ -122,7 +125,7 @@ class Machinery:
         self._revive_loop()
         self._connect(connection_file)
         app.context = None
-        with _registering_nothing():
+        with _registering_nothing(), _logging_as_before():
             # What they would have called at the end is registered, in its place.
             app.init_sockets()
             app.init_heartbeat()
@@ -134,7 +137,7 @@ class Machinery:
         app.control_thread.start()
         for name in ("control_thread", "shell_channel_thread", "iopub_thread", "iopub_socket",
                      "stdin_socket", "debug_shell_socket"):  # fmt: skip
-            if hasattr(kernel, name):
+            if hasattr(kernel, name) and hasattr(app, name):
                 setattr(kernel, name, getattr(app, name))
         for publisher in (app.displayhook, shell.displayhook, shell.display_pub):
             publisher.pub_socket = app.iopub_socket
@@ -225,3 +228,14 @@ def _registering_nothing() -> Iterator[None]:
         yield
     finally:
         atexit.register = register
+
+
+@contextlib.contextmanager
+def _logging_as_before() -> Iterator[None]:
+    """ipykernel sets up tornado's logger with its sockets."""
+    logger = logging.getLogger("tornado")
+    handlers = list(logger.handlers)
+    try:
+        yield
+    finally:
+        logger.handlers[:] = handlers

@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import threading
-from typing import Any, Dict, Iterator
+from typing import Any, Dict, Iterator, Set
 
 from IPython.core.autocall import ExitAutocall
 
@@ -146,13 +146,12 @@ def print_displays_in_forks(shell: Any, outlet: Outlet) -> None:
     shell.display_pub.publish = publish_or_print
 
 
-def silence_the_kernel(log: logging.Logger, outlet: Outlet) -> None:
+def silence_the_kernel(log: logging.Logger, outlet: Outlet, own: Set[Any]) -> None:
     """What the kernel's own machinery logs is no output of a program.
 
     Tornado's loggers may be used by a program, too: it runs for a request, or in a thread that
-    was not there before.
+    is not in `own`, which holds what `get_ident` returns in the kernel's.
     """
-    own = {thread.ident for thread in threading.enumerate()}
 
     def is_the_programs(record: logging.LogRecord) -> bool:
         return threading.get_ident() not in own or bool(outlet.task_parent.get(None))

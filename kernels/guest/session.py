@@ -91,8 +91,10 @@ class Guest:
         make_plain(app, environment)
         self._notebook = Notebook(FrontEnd(shell))
         print_displays_in_forks(shell, outlet)
-        silence_the_kernel(app.log, outlet)
-        warn_of_own_threads_alone(offspring)
+        self._own_threads: Set[Any] = set()
+        silence_the_kernel(app.log, outlet, self._own_threads)
+        warn_of_own_threads_alone(offspring, self._own_threads)
+        self._note_own_threads()
         end_stacks_at_the_program()
         keep_interrupts(shell.events)
         let_cells_call_run(lambda: kernel.io_loop.asyncio_loop)
@@ -216,6 +218,11 @@ class Guest:
         self._outlet.revive(self._kernel.iopub_thread, ring)
         if self._reader is not None:
             self._reader.revive(standard, tuple(facts["fds"][:2]), facts["fds"][2])
+        self._note_own_threads()
+
+    def _note_own_threads(self) -> None:
+        self._own_threads.clear()
+        self._own_threads.update(thread.ident for thread in threading.enumerate())
 
     def _restore_process(self) -> None:
         """Undo what an earlier run may have done to what every run needs."""

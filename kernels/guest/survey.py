@@ -99,7 +99,9 @@ def _of_native_threads(facts: Facts) -> List[str]:
     zmq = [name for name in facts.native if name.startswith(_ZMQ)]
     named = [name for name in facts.native if not name.startswith(_ZMQ) and name not in _IDLE]
     named = [name for name in named if name not in facts.process]
-    nameless = [name for name in facts.native if name in facts.process]
+    # libzmq's have none, either, when they begin.
+    unnamed = max(0, _ZMQ_THREADS - len(zmq))
+    nameless = [name for name in facts.native if name in facts.process][unnamed:]
     refusals = []
     if len(zmq) > _ZMQ_THREADS:
         refusals.append("the program has sockets of ZeroMQ, which cannot be copied")

@@ -485,7 +485,10 @@ asyncio.run(main())
 
 class TestTaking:
     async def test_the_kernel_goes_on_as_if_nothing_had_been(self, kernel: Kernel) -> None:
-        code = "import os, random; random.seed(1); fds = sorted(os.listdir('/proc/self/fd'))"
+        code = (
+            "import os, random, signal; random.seed(1); fds = sorted(os.listdir('/proc/self/fd'))\n"
+            "signal.signal(signal.SIGCHLD, lambda *_: print('a child has ended'))"
+        )
         await tell(kernel, code)
         show = (
             "sorted(os.listdir('/proc/self/fd')) == fds, random.random(),"
@@ -493,8 +496,9 @@ class TestTaking:
         )
         await tell(kernel, "number = len(os.listdir('/proc/self/task'))")
         checkpoint = await keep(kernel)
+        assert await tell(kernel, "signal.getsignal(signal.SIGCHLD).__name__") == "'<lambda>'"
         same, drawn, count, threads = (await tell(kernel, show)).strip("()").split(", ")
-        assert (same, drawn, count) == ("True", "0.13436424411240122", "4")
+        assert (same, drawn, count) == ("True", "0.13436424411240122", "5")
         assert threads == await tell(kernel, "number")
         await checkpoint.close()
         with pytest.raises(AssertionError):
@@ -563,6 +567,14 @@ class TestTaking:
         assert processes_of(backend) == {kernel.pid}
         assert await keep(kernel)
 
+    async def test_a_system_that_allows_no_more_processes(self, kernel: Kernel) -> None:
+        code = "import os; fork = os.fork\ndef fail(): raise OSError(11, 'no more')\nos.fork = fail"
+        await tell(kernel, code)
+        with pytest.raises(CheckpointError, match="no more"):
+            await kernel.checkpoint(20)
+        await tell(kernel, "os.fork = fork")
+        assert await keep(kernel)
+
     async def test_a_program_that_has_closed_the_socket(self, kernel: Kernel) -> None:
         """There is no checkpoint, and nothing else comes of it. Nor when it writes into it."""
         find = (
@@ -575,7 +587,7 @@ class TestTaking:
         await tell(kernel, find + "_ = [s.send(b) for b in (b'x', b'[1]', b'{\"checkpoint\": 1}')]")
         await (await keep(kernel)).close()
         await tell(kernel, "s.close(); os.close(fd)")
-        with pytest.raises(CheckpointError):
+        with pytest.raises(CheckpointError, match="has closed a descriptor"):
             await kernel.checkpoint(3)
         assert await tell(kernel, "1") == "1"
 

@@ -45,6 +45,10 @@ async def kernel(backend: LocalBackend) -> AsyncIterator[Kernel]:
     await made.close()
 
 
+#: The kernel's own.
+ZMQ = ["ZMQbg/IO/0", "ZMQbg/Reaper"] * 2
+
+
 class TestJudge:
     """Pure: what follows from the facts."""
 
@@ -78,7 +82,7 @@ class TestJudge:
                 "a library has threads that a copy would miss (new-0, new-1)",
             ),
             (
-                {"native": ["python"], "process": frozenset({"python"})},
+                {"native": [*ZMQ, "python"], "process": frozenset({"python"})},
                 "a library has threads that a copy would miss (a thread)",
             ),
         ],
@@ -103,23 +107,30 @@ class TestJudge:
     @pytest.mark.parametrize(
         "facts",
         [
-            {"native": ["ZMQbg/IO/0"] * 4},
+            {"native": ZMQ},
+            {"native": [*ZMQ[:2], "python", "python"], "process": frozenset({"python"})},
             {"native": ["jemalloc_bg_thd"]},
             {"modules": frozenset({"polars", "torch"})},
             {
-                "native": ["python"],
+                "native": [*ZMQ, "python"],
                 "process": frozenset({"python"}),
                 "libraries": frozenset({"libarrow.so.1"}),
             },
         ],
-        ids=["the kernel's own", "idle ones", "imported alone", "a library's that does without"],
+        ids=[
+            "the kernel's own",
+            "as they begin",
+            "idle ones",
+            "imported alone",
+            "a library's that does without",
+        ],
     )
     def test_harmless_threads_do_not_count(self, facts: dict[str, Any]) -> None:
         assert judge(Facts(**facts)) == Survey()
 
     def test_a_library_that_hangs_outweighs_one_that_does_not(self) -> None:
         facts = Facts(
-            native=["python"],
+            native=[*ZMQ, "python"],
             process=frozenset({"python"}),
             libraries=frozenset({"libarrow.so.1"}),
             modules=frozenset({"jax"}),
