@@ -28,7 +28,6 @@ from __future__ import annotations
 
 import array
 import contextlib
-import fcntl
 import json
 import os
 import resource
@@ -42,13 +41,11 @@ import time
 if __package__ in (None, ""):
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+from kernels.beginning import Beginning
 from kernels.family import belonging_to, descendants, send_signal
 from kernels.speakers import Speakers
 
 assert sys.platform != "win32"
-
-_SUBREAPER, _DEATH_SIGNAL = 36, 1
-
 
 class Keeper:
     """All state of the warden process."""
@@ -68,18 +65,12 @@ class Keeper:
         self._expected: dict[str, str] = {}
         #: Statuses of orphans that ended while a fork was under way, and may have been its kernel.
         self._orphans: dict[int, int] = {}
-        #: Signals that this process was started to ignore, as under nohup; so are its own.
-        self._ignored: set[int] = set()
-        self._prctl = None
-        if sys.platform == "linux":
-            import ctypes
-
-            self._prctl = ctypes.CDLL(None).prctl
-            self._prctl(_SUBREAPER, 1, 0, 0, 0)
+        # Before this process changes what the others are to have.
+        self._beginning = Beginning()
         # There is a socket for each kernel, and there may be many.
-        self._limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (self._limits[1], self._limits[1]))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         read, self._wake = os.pipe()
         os.set_blocking(read, False)
         os.set_blocking(self._wake, False)
@@ -88,8 +79,7 @@ class Keeper:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             # The server decides when to end; a Ctrl-C meant for it reaches this process, too.
-            if signal.signal(number, lambda *_: None) == signal.SIG_IGN:
-                self._ignored.add(number)
+            signal.signal(number, lambda *_: None)
 
     def serve(self) -> None:
         """Until the server is gone."""
@@ -154,19 +144,12 @@ class Keeper:
         ident, fds = str(request["start"]), self._take_fds(request)
         if request.get("speaks"):
             fds.append(self._speakers.add(ident))
-        read, write = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            self._become(request, fds, write)
-        os.close(write)
-        with os.fdopen(read, "rb") as pipe:
-            why = pipe.read()
+        pid, why = self._beginning.start(request, fds)
         for fd in fds:
             os.close(fd)
         if why:
-            os.waitpid(pid, 0)
             self._speakers.remove(ident)
-            self._say(failed=ident, why=why.decode())
+            self._say(failed=ident, why=why)
         else:
             self._pids[ident] = pid
             self._say(started=ident, pid=pid)
@@ -207,7 +190,7 @@ class Keeper:
         elif self._expected.get(told.get("checkpoint", "")) == ident and fds:
             self._copied(told["checkpoint"], pid, socket.socket(fileno=fds.pop()))
         elif "left out" in message or "ready" in message:
-            self._say(word=ident, **message)
+            self._say(word=ident, **{key: what for key, what in message.items() if key != "word"})
         for fd in fds:
             os.close(fd)
 
@@ -215,7 +198,7 @@ class Keeper:
         """There is a copy; it can be asked for kernels."""
         try:
             os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        except ChildProcessError:
+        except OSError:
             # It has ended already.
             sock.close()
             self._not_copied(ident, "it ended at once")
@@ -252,35 +235,6 @@ class Keeper:
         unwanted = ident in self._unwanted
         self._unwanted.discard(ident)
         return unwanted
-
-    def _become(self, request: dict[str, object], fds: list[int], report: int) -> None:
-        try:
-            os.setsid()
-            if self._prctl is not None:
-                self._prctl(_SUBREAPER, 0, 0, 0, 0)
-                self._prctl(_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
-            signal.set_wakeup_fd(-1)
-            for caught in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
-                ignored = caught in self._ignored
-                signal.signal(caught, signal.SIG_IGN if ignored else signal.SIG_DFL)
-            resource.setrlimit(resource.RLIMIT_NOFILE, self._limits)
-            # First out of the way of the numbers that they are to get.
-            high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 16) for fd in [*fds, report]]
-            for number, fd in enumerate(high[:-1]):
-                os.dup2(fd, number, inheritable=True)
-            report = high[-1]
-            os.set_inheritable(report, False)
-            os.closerange(len(fds), report)
-            os.closerange(report + 1, 1 << 12)
-            os.chdir(str(request["cwd"]))
-            argv = [str(word) for word in request["argv"]]  # type: ignore[attr-defined]
-            environment = {k: str(v) for k, v in request["env"].items()}  # type: ignore[attr-defined]
-            os.execvpe(argv[0], argv, environment)
-        except BaseException as error:
-            with contextlib.suppress(OSError):
-                os.write(report, f"{type(error).__name__}: {error}".encode())
-        finally:
-            os._exit(127)
 
     def _reap(self) -> None:
         while True:
