@@ -52,6 +52,8 @@ class LocalCheckpoint:
         return memory.private(self.pid)
 
     async def resume(self) -> ProcessKernel:
+        if self.exited.is_set():
+            raise KernelStartError("The checkpoint has ended, so no kernel can be made of it.")
         kernel = await self._start(_Forks(self._warden, self._process))
         try:
             answer = await kernel.ask("kernel_info_request", {}, PROBE, "shell")
@@ -104,6 +106,8 @@ async def take(
 
     Raises `CheckpointError`; nothing is left of the attempt then, nor when it is cancelled.
     """
+    if kernel.exited.is_set():
+        raise CheckpointError(_ENDED)
     process = warden.expect(uuid.uuid4().hex[:12], kernel)
     try:
         request = {"ident": process.id, "until": time.time() + timeout}

@@ -444,6 +444,19 @@ class TestDeaths:
                 await each.close()
             await until(lambda: processes_of(backend) == set())
 
+    async def test_there_is_none_without_what_looks_after_processes(
+        self, backend: LocalBackend, kernel: Kernel
+    ) -> None:
+        checkpoint = await keep(kernel)
+        os.kill(backend._processes._popen.pid, signal.SIGKILL)  # type: ignore[union-attr]
+        await asyncio.wait_for(checkpoint.exited.wait(), 10)
+        with pytest.raises(KernelStartError, match="The checkpoint has ended"):
+            await checkpoint.resume()
+        with pytest.raises(CheckpointError, match="the kernel has ended"):
+            await kernel.checkpoint(5)
+        await checkpoint.close()
+        assert await tell(await backend.start(), "1") == "1"
+
     @pytest.mark.parametrize("who", ["warden", "server"])
     async def test_nothing_is_left_of_a_server_that_is_killed(
         self, projects: Path, who: str
@@ -584,7 +597,11 @@ class TestTaking:
             "    except OSError: continue\n"
             "    if s.type == socket.SOCK_SEQPACKET: break\n"
         )
-        await tell(kernel, find + "_ = [s.send(b) for b in (b'x', b'[1]', b'{\"checkpoint\": 1}')]")
+        await tell(
+            kernel,
+            find + "words = b'x', b'[1]', b'{\"checkpoint\": 1}', b'{\"ready\": 1, \"word\": 2}'\n"
+            "_ = [s.send(word) for word in words]",
+        )
         await (await keep(kernel)).close()
         await tell(kernel, "s.close(); os.close(fd)")
         with pytest.raises(CheckpointError, match="has closed a descriptor"):
