@@ -8,7 +8,10 @@ import json
 import select
 import socket
 import struct
+import sys
 from collections.abc import Mapping, Sequence
+
+assert sys.platform != "win32"
 
 #: For what the socket module of some Pythons does not name.
 _PASS_CREDENTIALS, _SENT_CREDENTIALS, _CREDENTIALS = 16, 2, struct.Struct("3i")
@@ -67,6 +70,8 @@ class Speakers:
         A kernel's socket is open to the user's program, too: what is none of our messages is an
         empty one.
         """
+        if sys.platform != "linux":
+            raise OSError("nothing speaks here")
         fds = array.array("i")
         pid = 0
         data, ancillary, _, _ = self._sockets[ident].recvmsg(

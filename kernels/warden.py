@@ -41,11 +41,12 @@ import time
 if __package__ in (None, ""):
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from kernels.beginning import Beginning
-from kernels.family import belonging_to, descendants, send_signal
-from kernels.speakers import Speakers
-
 assert sys.platform != "win32"
+
+from kernels.beginning import Beginning  # noqa: E402
+from kernels.family import belonging_to, descendants, send_signal  # noqa: E402
+from kernels.speakers import Speakers  # noqa: E402
+
 
 class Keeper:
     """All state of the warden process."""
@@ -196,6 +197,8 @@ class Keeper:
 
     def _copied(self, ident: str, pid: int, sock: socket.socket) -> None:
         """There is a copy; it can be asked for kernels."""
+        if sys.platform != "linux":
+            return
         try:
             os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except OSError:

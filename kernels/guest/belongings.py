@@ -21,6 +21,8 @@ from typing import Any, Dict, Iterable, List, Set, Tuple
 
 from .proc import open_files
 
+assert sys.platform == "linux"
+
 _PAUSE_HARD = 2
 _EPOLL = "anon_inode:[eventpoll]"
 #: How the names of its libraries begin, that of each package its own.

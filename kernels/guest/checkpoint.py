@@ -26,13 +26,15 @@ import time
 import warnings
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
-from .belongings import Belongings
-from .descriptors import flush_c_streams
-from .forking import Identity, Warden, ending_on_failure, fork_away, fork_on_request
-from .machinery import Machinery
-from .proc import open_files
-from .ring import Ring
-from .survey import Facts, Survey, Surveyor, judge
+assert sys.platform == "linux"
+
+from .belongings import Belongings  # noqa: E402
+from .descriptors import flush_c_streams  # noqa: E402
+from .forking import Identity, Warden, ending_on_failure, fork_away, fork_on_request  # noqa: E402
+from .machinery import Machinery  # noqa: E402
+from .proc import open_files  # noqa: E402
+from .ring import Ring  # noqa: E402
+from .survey import Facts, Survey, Surveyor, judge  # noqa: E402
 
 #: How readily the system ends it when memory is short: before anything that runs.
 _OOM_SCORE = "900"

@@ -65,7 +65,8 @@ class FdReader:
         """In a copy of the kernel: nothing leads into the pipes. `own`: descriptors that are closed
         anyway."""
         self._copies = {}
-        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        # Not inheritable, as Python opens everything.
+        null = os.open(os.devnull, os.O_RDWR)
         for fd in [int(name) for name in os.listdir("/proc/self/fd")]:
             for standard, place in self._places.items():
                 if fd not in own and fd != null and _place(fd) == place:

@@ -22,6 +22,8 @@ import time
 import traceback
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 
+assert sys.platform == "linux"
+
 TAG = "RMI_AGENT_KERNEL"
 _DEATH_SIGNAL = 1
 #: Where the addresses of the command and the environment stand in /proc/self/stat, behind the

@@ -18,6 +18,7 @@ import os
 import selectors
 import signal
 import socket
+import sys
 import threading
 import types
 import uuid
@@ -29,6 +30,8 @@ from tornado.ioloop import IOLoop
 from zmq.eventloop.zmqstream import ZMQStream
 
 from .proc import open_files
+
+assert sys.platform == "linux"
 
 #: What was abandoned. Were it finalised, libzmq would be called.
 _grave: List[Any] = []

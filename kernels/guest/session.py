@@ -289,8 +289,9 @@ def forget_faults() -> None:
     """Undo `watch_faults`."""
     faulthandler.cancel_dump_traceback_later()
     faulthandler.disable()
-    for number in _signals:
-        faulthandler.unregister(number)
+    if sys.platform != "win32":
+        for number in _signals:
+            faulthandler.unregister(number)
     for file in _faults:
         file.close()
 

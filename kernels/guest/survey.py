@@ -17,8 +17,10 @@ import threading
 from dataclasses import dataclass
 from typing import Any, Dict, FrozenSet, List, Sequence, Set, Tuple
 
-from .belongings import helpers
-from .proc import children, mappings, native_threads
+assert sys.platform == "linux"
+
+from .belongings import helpers  # noqa: E402
+from .proc import children, mappings, native_threads  # noqa: E402
 
 #: Packages whose threads do not survive a fork, and which wait for them for ever, or fail.
 _HANG = ("polars", "ray", "grpc", "tensorflow", "jax", "torch", "numba", "rmm", "dask_cuda")

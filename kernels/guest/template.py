@@ -20,11 +20,12 @@ import socket
 import sys
 from typing import Any, Dict, List
 
-from . import preload
-from .forking import Identity, Warden, ending_on_failure, fork_on_request
-from .workspace import Workspace
-
 assert sys.platform == "linux"
+
+from . import preload  # noqa: E402
+from .forking import Identity, Warden, ending_on_failure, fork_on_request  # noqa: E402
+from .workspace import Workspace  # noqa: E402
+
 
 class Template:
     """Forks kernels from this process. `control`: the number of the socket."""
