@@ -17,6 +17,9 @@ _SHARE = 0.05
 _GROWTH, _RUNS = 8_000_000, 3
 #: After so many refusals in a row it is tried as many times less often, up to the last of these.
 _PATIENCE, _LONGEST = 3, 16
+#: Seconds without a run after which one is taken that is due for no more than runs and growth: what
+#: comes at once after a run does not wait for it then.
+_QUIET = 0.005
 #: A checkpoint that has this part of the memory that is left is given up.
 _PART_OF_MEMORY = 0.25
 
@@ -57,8 +60,18 @@ class Worth:
     @property
     def is_due(self) -> bool:
         """Whether one is worth it, as soon as nothing runs."""
-        enough = self.seconds * _SHARE >= self.cost or self.growth >= _GROWTH or self.runs >= _RUNS
+        enough = self._is_earned or self.growth >= _GROWTH or self.runs >= _RUNS
         return self.runs > 0 and enough and self.runs_since_refusal >= self._pause
+
+    @property
+    def quiet(self) -> float:
+        """Seconds without a run after which one that is due is taken."""
+        return 0.0 if self._is_earned else _QUIET
+
+    @property
+    def _is_earned(self) -> bool:
+        """Whether its cost is little to what has been computed."""
+        return self.seconds * _SHARE >= self.cost
 
     @property
     def _pause(self) -> int:

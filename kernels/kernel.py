@@ -114,6 +114,8 @@ class Checkpoint(Protocol):
     """
 
     warnings: tuple[str, ...]
+    #: Milliseconds that the kernel stood still for it.
+    fork_ms: float
 
     @property
     def pid(self) -> int | None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
+
+#: Bytes of memory, and which part of all, that are to be left to programs.
+_SPARED, _SPARED_PART = 200_000_000, 0.03
 
 
 def of_families(pids: Iterable[int | None]) -> dict[int, int]:
@@ -40,6 +44,19 @@ def private(pid: int | None) -> int:
         lines = [line.split() for line in file if line.startswith(("Private_", "Swap:"))]
         return sum(int(fields[1]) for fields in lines if fields[0] != "Private_Hugetlb:") * 1024
     return 0
+
+
+def resident(pid: int | None) -> int:
+    """Bytes of resident memory of a process, shared ones included; 0 where /proc does not tell."""
+    with contextlib.suppress(OSError, ValueError), open(f"/proc/{pid}/statm", "rb") as file:
+        return int(file.read().split()[1]) * mmap.PAGESIZE
+    return 0
+
+
+def is_short() -> bool:
+    """Whether too little is left for programs to have anything beside them."""
+    available, total = left()
+    return available < max(_SPARED, _SPARED_PART * total)
 
 
 def own() -> int:

@@ -26,8 +26,6 @@ _QUIET, _AT_LAST = 0.05, 2.0
 _PATIENCE = 2.0
 #: Seconds between two looks at whether anything runs, and at the memory.
 _LOOK, _MEMORY_LOOK = 0.01, 5.0
-#: Bytes of memory, and which part of all, that are to be left to programs.
-_SPARED, _SPARED_PART = 200_000_000, 0.03
 #: What /proc tells of a process: that it ends, and that SIGKILL is on its way to it.
 _EXITING, _KILLED = 0x4, 0x100
 
@@ -116,7 +114,7 @@ class Pool:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_MEMORY_LOOK):
                     await self._wanting.wait()
-            if not first and _memory_is_short():
+            if not first and memory.is_short():
                 await self._end(lambda kind: True)
                 # When there is some again, they are wanted again.
                 self._wanting.set()
@@ -196,8 +194,3 @@ def _is_fit(kernel: Kernel) -> bool:
         return False
     state, flags, pending = fields[0], int(fields[6]), int(fields[28])
     return not (state in (b"Z", b"X") or flags & _EXITING or pending & _KILLED)
-
-
-def _memory_is_short() -> bool:
-    available, total = memory.left()
-    return available < max(_SPARED, _SPARED_PART * total)

@@ -12,10 +12,12 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from kernels import sparing
 from kernels.archive import Archive
 from kernels.errors import BadRequest, SessionError, SessionNotFound
 from kernels.execution import FileRequest
 from kernels.history import History
+from kernels.keeping import Rewound
 from kernels.kernel import Backend, Kernel
 from kernels.limits import Limits
 from kernels.pool import Pool
@@ -77,10 +79,13 @@ class Registry:
             lambda: any(session.runs for session in self._sessions.values()),
             lambda: [session.kernelspec for session in self._sessions.values()],
         )
-        self._culling: asyncio.Task[None] | None = None
+        self._watching: tuple[asyncio.Task[None], ...] = ()
 
     async def __aenter__(self) -> Registry:
-        self._culling = asyncio.create_task(self._cull())
+        self._watching = (
+            asyncio.create_task(self._cull()),
+            asyncio.create_task(sparing.watch(lambda: [s.keeper for s in self.everyones()])),
+        )
         return self
 
     async def __aexit__(
@@ -89,8 +94,8 @@ class Registry:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._culling is not None:
-            self._culling.cancel()
+        for task in self._watching:
+            task.cancel()
         await self._pool.close()
         # Programs get a moment to leave by themselves; the backend ends what is left.
         self.close_all(grace=0.2)
@@ -197,9 +202,20 @@ class Registry:
             watcher.run_ended(owner, run)
 
     def _make(self, key: tuple[str, str], environment: Chosen | None) -> Session:
-        self._limits.check_session(key[0], len(self._sessions), self.sessions(key[0]))
+        self._check_room(key[0])
         if environment is None or environment.kernelspec is None:
             environment = self._usual
+        session = self._new(key, environment)
+        for note in environment.notes if environment is not None else ():
+            session.announce(note.rstrip("."))
+        if ended := self._ended.pop(key, None):
+            session.announce(f"new session: the earlier one of this name {ended.how}", ended.lost)
+        return session
+
+    def _check_room(self, owner: str) -> None:
+        self._limits.check_session(owner, len(self._sessions), self.sessions(owner))
+
+    def _new(self, key: tuple[str, str], environment: Chosen | None) -> Session:
         session = self._sessions[key] = Session(
             key[1],
             self._start_kernel,
@@ -209,10 +225,6 @@ class Registry:
             key[0],
             Enrolment(self._new_id, lambda run, work: self._remember(key[0], run, work)),
         )
-        for note in environment.notes if environment is not None else ():
-            session.announce(note.rstrip("."))
-        if ended := self._ended.pop(key, None):
-            session.announce(f"new session: the earlier one of this name {ended.how}", ended.lost)
         return session
 
     @property
@@ -264,6 +276,46 @@ class Registry:
         session = self.find(owner, name)
         # Whoever asked has the answer, so nothing is left to be told with the next run.
         return await asyncio.shield(self._end((owner, name), session, _Ended("was closed")))
+
+    async def rewind(self, owner: str, name: str) -> Rewound:
+        """Have the session go back to its checkpoint, when its turn comes. Raises
+        `SessionNotFound`, and `SessionError` when it has none."""
+        # Not given up half-way when whoever asked goes away; nor is a branch.
+        return await asyncio.shield(self.find(owner, name).rewind())
+
+    async def branch(self, owner: str, name: str, new_name: str) -> Session:
+        """A second session with the same state, when the first one's turn comes; both go on apart.
+        What its checkpoint warns of, they share or the new one is without.
+
+        Raises `BadRequest` for a bad name, `SessionNotFound`, `TooManySessions`, and `SessionError`
+        when the name is taken or the state cannot be had twice.
+        """
+        session, key = self.find(owner, name), (owner, check_name(new_name))
+        self._check_new(key)
+        return await asyncio.shield(self._branch(session, key))
+
+    def _check_new(self, key: tuple[str, str]) -> None:
+        if key in self._sessions:
+            raise SessionError(f"There is a session {key[1]!r} already. Choose another name.")
+        self._check_room(key[0])
+
+    async def _branch(self, session: Session, key: tuple[str, str]) -> Session:
+        kept = await session.split()
+        try:
+            # It may have taken a while.
+            self._check_new(key)
+        except BaseException:
+            await kept.checkpoint.close()
+            raise
+        branch = self._new(key, session.environment)
+        try:
+            await branch.begin_from(kept)
+        except BaseException:
+            self._sessions.pop(key, None)
+            await branch.close()
+            raise
+        self._ended.pop(key, None)
+        return branch
 
     def close_all(self, grace: float, owner: str | None = None) -> None:
         """Begin to end every session, or every one of `owner`; those who wait for a run are told.

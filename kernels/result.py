@@ -64,6 +64,8 @@ class RunResult:
     late: str = ""
     #: Where its session lives, if that is not what everybody expects.
     environment: Chosen | None = None
+    #: With `State.RESTORED`, the run after which the session's variables were as they are now.
+    restored_to: str | None = None
 
     @property
     def failed(self) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
@@ -12,27 +11,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kernels.archive import Archive
-from kernels.attached import Attached, how_it_ended, note_session
-from kernels.errors import SessionError
-from kernels.execution import note_late, tells_death
+from kernels.attached import how_it_ended, note_session
+from kernels.errors import CheckpointError, SessionError
+from kernels.execution import note_late
 from kernels.imported import imported_of
+from kernels.keeping import CheckpointFacts, Keeper, Kept, Moment, Rewound
 from kernels.kernel import Kernel, Message
+from kernels.news import News, restored
 from kernels.recording import Recording
 from kernels.result import RunResult, State, Status
 from kernels.run import Run
 from kernels.steps import Work, steps_of
+from kernels.tenure import Tenure
 from kernels.textlog import Log
 from kernels.turn import Policy, Turn
 from kernels.variables import Variables, variables_of
-from kernels.verdict import KEPT
+from kernels.verdict import GONE
 from kernels.visits import Enrolment, Visits
 
 if TYPE_CHECKING:
     from kernels.environments.environment import Chosen
     from kernels.kernelspecs import Kernelspec
 
-#: Seconds that a kernel has to run its atexit handlers.
-_EXIT_GRACE = 1.0
 #: Characters kept from the start and the end of what is printed between runs.
 _ASIDE = 2000
 
@@ -84,16 +84,12 @@ class Session:
         self._current: Run | None = None
         #: "closed" or "restarted" from the moment that this is asked for; closed is for good.
         self._ends = ""
-        self._kernel: Kernel | None = None
-        #: The other clients of that kernel.
-        self._attached: Attached | None = None
-        self._died = False
-        self._runs_in_kernel = 0
+        self._tenure: Tenure | None = None
+        self._last_run = ""
         self._late = Log(_ASIDE, _ASIDE)
-        #: What the next result has to say about the session, and whether variables went with it.
-        self._news: list[str] = []
-        self._lost = False
+        self._news = News()
         self._visits = Visits(self, archive, policy.grace, enrolment)
+        self.keeper = Keeper(policy.checkpoints, lambda: bool(self.runs))
 
     @property
     def kernelspec(self) -> Kernelspec | None:
@@ -112,7 +108,7 @@ class Session:
     @property
     def has_variables(self) -> bool:
         """Whether something was run in its kernel, so that ending it loses something."""
-        return self._runs_in_kernel > 0
+        return self._tenure is not None and self._tenure.runs > 0
 
     @property
     def _closed(self) -> bool:
@@ -121,8 +117,11 @@ class Session:
     @property
     def kernel_lives(self) -> bool:
         """Whether it has a kernel, which can take a run."""
-        kernel = self._kernel
-        return kernel is not None and not kernel.exited.is_set() and not self._died
+        return self._tenure is not None and self._tenure.lives
+
+    @property
+    def _kernel(self) -> Kernel | None:
+        return self._tenure.kernel if self._tenure is not None else None
 
     @property
     def pid(self) -> int | None:
@@ -144,6 +143,16 @@ class Session:
         """Seconds since it was made."""
         return time.monotonic() - self._made
 
+    @property
+    def checkpoint(self) -> CheckpointFacts | None:
+        """The state that it goes on from when its kernel ends, or on request."""
+        return self.keeper.facts
+
+    @property
+    def no_checkpoint(self) -> tuple[str, ...]:
+        """Why there is no checkpoint, or no newer one, in users' words; empty: there is one."""
+        return self.keeper.reasons
+
     async def variables(self) -> Variables:
         """What its programs have defined, also while a run is going on. Raises `KernelError`."""
         if self._kernel is None:
@@ -159,8 +168,7 @@ class Session:
 
     def announce(self, news: str, lost: bool = False) -> None:
         """Have the next result say `news`; `lost`: they tell that its variables are gone."""
-        self._news.append(news)
-        self._lost = self._lost or lost
+        self._news.add(news, lost)
 
     def submit(
         self,
@@ -176,12 +184,12 @@ class Session:
         kernel. `notes`: what its result says besides. Raises `SessionError` when the session has
         been closed.
         """
-        if self._closed:
-            raise SessionError(f"Session {self.name!r} has just been closed. Run it again.")
+        self._refuse_when_closed()
         recording = Recording(self._archive.open(self, self.owner))
         run = Run(run_id, self, steps_of(work), timeout, recording, notes)
         run.steps.queued(run_id)
         self.runs.append(run)
+        self.keeper.stand_aside()
         run.done = asyncio.create_task(self._take_turn(run, restart), name=f"run {run_id}")
         # A failure to start a kernel is told to whoever waits; there may be nobody any more.
         run.done.add_done_callback(lambda task: task.cancelled() or task.exception())
@@ -198,46 +206,40 @@ class Session:
             self._current = None
             self.runs.remove(run)
             self.used = time.monotonic()
+            self.keeper.rest()
 
     async def _run(self, run: Run, restart: bool) -> RunResult:
         if not (self._ends or run.stopping):
             await self._prepare_kernel(restart)
-            while self._attached is not None and self._attached.busy and self.kernel_lives:
+            while (tenure := self._tenure) and tenure.attached.busy and tenure.lives:
                 # What is not sent yet can be stopped without a word to the kernel.
-                await self._attached.rest(run.stopped)
+                await tenure.attached.rest(run.stopped)
                 if self._ends or run.stopping:
                     break
                 await self._prepare_kernel(restart=False)
-        kernel = self._kernel
-        if self._ends or run.stopping or kernel is None:
+        tenure = self._tenure
+        if self._ends or run.stopping or tenure is None:
             return self._not_run(run)
-        self.count += 1
-        self._runs_in_kernel += 1
+        self._begin(run.id)
         late, self._late = self._late, Log(_ASIDE, _ASIDE)
         ends = lambda: self._ends  # noqa: E731
-        turn = Turn(kernel, run, self._policy, late, ends, self._end_kernel, self._attached)
+        kernel = tenure.kernel
+        turn = Turn(kernel, run, self._policy, late, ends, self._end_kernel, tenure.attached)
         try:
             result = await turn.take()
         finally:
-            kernel.on_message = self._between_runs
-        notes = dict.fromkeys((*self._news, *run.notes, *result.notes))
-        lost_now = result.state is State.LOST
-        lost = self._lost or lost_now
+            tenure.listen()
+        lost = result.state is State.LOST and not self._ends
         if lost:
-            # This run's are kept perhaps, but not those of the runs before it.
-            notes.pop(KEPT, None)
-        self._news, self._lost = [], False
-        if lost_now and not self._ends:
             await self._end_kernel()
+            if kept := await self._resume():
+                result = restored(result, kept.run_id, kept.words)
+        elif result.status is Status.OK:
+            self.keeper.succeeded(Moment(kernel, run.id, tenure.runs), result.duration)
+        result = self._news.tell(result, run.notes)
+        if lost and result.state is State.LOST:
             self.announce("in a fresh kernel")
-        state = State.LOST if lost else State.KEPT
-        return replace(
-            result,
-            state=state,
-            notes=tuple(notes),
-            late=late.text(),
-            environment=self._told_environment,
-        )
+        return replace(result, late=late.text(), environment=self._told_environment)
 
     @property
     def _told_environment(self) -> Chosen | None:
@@ -246,16 +248,36 @@ class Session:
 
     async def _prepare_kernel(self, restart: bool) -> None:
         """Have a kernel that lives, a fresh one if `restart`."""
-        if self._kernel is not None and (restart or not self.kernel_lives):
-            if self.has_variables:
-                since = "" if restart else how_it_ended(self._kernel, self._attached)
-                self.announce(f"{since}session restarted: its variables are gone", lost=True)
+        tenure = self._tenure
+        if restart:
+            await self.keeper.drop()
+        if tenure is not None and (restart or not tenure.lives):
+            lost = self.has_variables
+            since = "" if restart else how_it_ended(tenure.kernel, tenure.attached)
             await self._end_kernel(gracefully=True)
-        if self._kernel is None:
-            kernel = self._kernel = await self._start_kernel(self.kernelspec)
-            self._attached = self._visits.of(kernel)
-            kernel.on_message = self._between_runs
-            note_session(kernel.connection_file, self.name, self.owner)
+            kept = await self._resume() if lost else None
+            if kept is not None:
+                self._news.add(f"{since}{kept.words}", restored_to=kept.run_id)
+            elif lost:
+                self.announce(f"{since}{GONE}", lost=True)
+        if self._tenure is None:
+            self._adopt(await self._start_kernel(self.kernelspec), 0)
+
+    def _adopt(self, kernel: Kernel, runs: int) -> None:
+        """Have this kernel, with the variables of so many runs."""
+        self._tenure = Tenure(kernel, self._visits.of(kernel), runs, self._note_late)
+        self.keeper.begin(kernel)
+        note_session(kernel.connection_file, self.name, self.owner)
+
+    async def _resume(self) -> Kept | None:
+        """Go on from the checkpoint, if there is one, when there is no kernel."""
+        found = await self.keeper.resume()
+        if found is None:
+            return None
+        kept, kernel = found
+        self._adopt(kernel, kept.runs)
+        self._last_run = kept.run_id
+        return kept
 
     def _not_run(self, run: Run) -> RunResult:
         why = f"the session was {self._ends}" if self._ends else "it was stopped before it began"
@@ -270,19 +292,89 @@ class Session:
             environment=self._told_environment,
         )
 
-    def note_visit(self) -> None:
-        """An attached client's run has begun: the kernel has variables of it."""
+    def _begin(self, run_id: str) -> None:
+        """Something is executed in its kernel, which has variables of it then."""
         self.count += 1
-        self._runs_in_kernel += 1
+        self._last_run = run_id
+        if self._tenure is not None:
+            self._tenure.runs += 1
 
-    def _between_runs(self, message: Message) -> None:
-        if tells_death(message):
-            self._died = True
-        self._note_late(message, self._late)
+    def visit(self, run: Run) -> None:
+        """An attached client's run has begun."""
+        self.keeper.stand_aside(for_others=True)
+        # It goes on already: whatever waits comes after it.
+        self.runs.insert(0, run)
+        self._begin(run.id)
 
-    def _note_late(self, message: Message, late: Log) -> None:
-        if self._attached is None or not self._attached.take(message):
-            note_late(message, late)
+    def visited(self, run: Run, kernel: Kernel) -> None:
+        """It is over."""
+        self.runs.remove(run)
+        self.used = time.monotonic()
+        if run.summary is not None and run.summary.status is Status.OK and kernel is self._kernel:
+            runs = self._tenure.runs if self._tenure is not None else 1
+            self.keeper.succeeded(Moment(kernel, run.id, runs), run.summary.duration)
+        self.keeper.rest()
+
+    def _note_late(self, message: Message) -> None:
+        note_late(message, self._late)
+
+    async def rewind(self) -> Rewound:
+        """Go back to the checkpoint, when its turn comes: what was run since is undone, as far as
+        it is memory. Raises `SessionError` when there is none; the session is as it was then."""
+        async with self._queue, self._turn:
+            self._refuse_when_closed()
+            found = await self.keeper.resume()
+            if found is None:
+                why = "; ".join(self.no_checkpoint)
+                raise SessionError(
+                    f"Session {self.name!r} has no checkpoint to go back to: {why}. "
+                    "Its variables are as they were."
+                )
+            kept, kernel = found
+            await self._end_kernel()
+            self._adopt(kernel, kept.runs)
+            self._last_run = kept.run_id
+            if self.runs:
+                # These were asked for before, perhaps by others, who are to know.
+                self._news.add(kept.words, restored_to=kept.run_id)
+        self.used = time.monotonic()
+        return kept.rewound
+
+    async def split(self) -> Kept:
+        """A checkpoint of its state as it is when its turn comes, which is the caller's to close.
+        Raises `SessionError`."""
+        async with self._queue, self._turn:
+            self._refuse_when_closed()
+            if self._tenure is not None:
+                await self._prepare_kernel(restart=False)
+            tenure = self._tenure
+            if tenure is None or not tenure.runs:
+                raise SessionError(
+                    f"Session {self.name!r} has no variables, so there is nothing to branch. "
+                    "Run something in it first."
+                )
+            try:
+                return await self.keeper.take_another(
+                    Moment(tenure.kernel, self._last_run, tenure.runs)
+                )
+            except CheckpointError as error:
+                why = "; ".join(error.reasons) or "its kernel did not come to it in time"
+                raise SessionError(
+                    f"Session {self.name!r} cannot be branched now: {why}."
+                ) from None
+
+    async def begin_from(self, kept: Kept) -> None:
+        """Have the state of a checkpoint, which is its own from now on. For a session that was
+        just made. Raises `SessionError`."""
+        async with self._turn:
+            self.keeper.own(kept)
+            if await self._resume() is None:
+                why = "; ".join(self.no_checkpoint)
+                raise SessionError(f"Session {self.name!r} could not be made: {why}. Try again.")
+
+    def _refuse_when_closed(self) -> None:
+        if self._closed:
+            raise SessionError(f"Session {self.name!r} has just been closed. Run it again.")
 
     async def restart(self) -> str:
         """End the kernel; the next run starts a fresh one. Ends the run that is under way.
@@ -297,17 +389,17 @@ class Session:
         try:
             async with self._turn:
                 lost = self.has_variables
-                printed = await self._end_kernel(gracefully=True)
-                self._news, self._lost = [], False
+                printed = await self._end_for_good()
+                self._news.clear()
                 if lost and self.runs:
                     # These were asked for before, perhaps by others, who are to know.
-                    self.announce("session restarted: its variables are gone", lost=True)
+                    self.announce(GONE, lost=True)
         finally:
             if not self._closed:
                 self._ends = ""
-                if self._attached is not None:
+                if self._tenure is not None:
                     # It was given up before the kernel was.
-                    self._attached.ended = ""
+                    self._tenure.attached.ended = ""
         self.used = time.monotonic()
         return printed
 
@@ -321,31 +413,28 @@ class Session:
         for run in self.runs:
             run.stop(grace)
         async with self._turn:
-            return await self._end_kernel(gracefully=True)
+            return await self._end_for_good()
 
     def _leave_kernel(self) -> None:
         """It is to end: what attached clients run in it, too."""
-        if self._attached is not None:
-            self._attached.end(self._ends or "restarted")
+        if self._tenure is not None:
+            self._tenure.attached.end(self._ends or "restarted")
+
+    async def _end_for_good(self) -> str:
+        """End the kernel, and the checkpoint that could replace it."""
+        printed, _ = await asyncio.gather(self._end_kernel(gracefully=True), self.keeper.drop())
+        return printed
 
     async def _end_kernel(self, gracefully: bool = False) -> str:
-        """End the kernel, if there is one; `gracefully`: its atexit handlers run first."""
-        lives = self.kernel_lives
-        kernel, self._kernel = self._kernel, None
-        self._runs_in_kernel, self._died = 0, False
-        if kernel is None:
+        """End the kernel, if there is one; `gracefully`: its atexit handlers run first. Returns
+        what they print."""
+        if self._tenure is None:
             return ""
         self._leave_kernel()
+        tenure, self._tenure = self._tenure, None
         printed = Log(_ASIDE, _ASIDE)
         try:
-            if gracefully and kernel.scripted and lives:
-                kernel.on_message = lambda message: self._note_late(message, printed)
-                content = {"code": "", "silent": True, "store_history": False}
-                kernel.send("shell", "execute_request", content, {"rmi": {"mode": "exit"}})
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_EXIT_GRACE):
-                        await kernel.exited.wait()
+            await tenure.end(gracefully, lambda message: note_late(message, printed))
         finally:
-            await asyncio.shield(kernel.close())
             await self._visits.ended()
         return printed.text()

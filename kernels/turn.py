@@ -26,12 +26,14 @@ _LAST = (Status.TIMEOUT, Status.INTERRUPTED, Status.DIED)
 @dataclass(frozen=True)
 class Policy:
     """How runs that do not end are treated: seconds between interrupt and kill, whether a kernel
-    that obeyed the interrupt after a timeout keeps its state, and the most seconds that a run may
-    take with all its executions and the answers to its questions."""
+    that obeyed the interrupt after a timeout keeps its state, the most seconds that a run may
+    take with all its executions and the answers to its questions, and whether checkpoints are
+    kept, from which a session goes on whose kernel has ended."""
 
     grace: float = 2.0
     keep_after_timeout: bool = False
     longest: float = 3600.0
+    checkpoints: bool = True
 
 
 class Turn:

@@ -14,6 +14,8 @@ from kernels.transcript import clean
 
 #: The note of a run that was ended and took nothing with it.
 KEPT = "the session's variables are kept"
+#: That of one that took them.
+GONE = "session restarted: its variables are gone"
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Verdict:
 
 def judge(end: End, timeout: float, keep_after_timeout: bool) -> Verdict:
     """The verdict on a run that had `timeout` seconds."""
-    gone = f"session {end.session_ends or 'restarted'}: its variables are gone"
+    gone = f"session {end.session_ends}: its variables are gone" if end.session_ends else GONE
     if end.ending is Ending.DONE:
         code = end.outcome.get("exit_code")
         status = Status.OK if code == 0 else Status.ERROR

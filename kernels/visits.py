@@ -134,24 +134,21 @@ class Visits:
         visit = Visit(kernel, request, recording, attached)
         if self._enrolment is not None:
             run = Run(self._enrolment.new_id(), session, Once(work), math.inf, recording)
-            # It goes on already: whatever waits comes after it.
-            session.runs.insert(0, run)
-            session.note_visit()
+            session.visit(run)
             run.begin(visit)
             # Not in the context of the call that has started the kernel, which is that of whatever
             # is read from it.
-            context, follow = Context(), self._follow(run, visit)
+            context, follow = Context(), self._follow(run, visit, kernel)
             run.done = asyncio.create_task(follow, name=f"run {run.id}", context=context)
             self._following.add(run.done)
             run.done.add_done_callback(self._following.discard)
             context.run(self._enrolment.enrol, run, work)
         return visit
 
-    async def _follow(self, run: Run, visit: Visit) -> None:
+    async def _follow(self, run: Run, visit: Visit, kernel: Kernel) -> None:
         session, summary = self._session, None
         try:
             summary = await visit.result(run.id, session.name, self._grace)
         finally:
             run.finish(summary)
-            session.runs.remove(run)
-            session.used = time.monotonic()
+            session.visited(run, kernel)

@@ -130,7 +130,7 @@ class TestMemory:
     ) -> None:
         short = [True]
         monkeypatch.setattr("kernels.pool._MEMORY_LOOK", 0.05)
-        monkeypatch.setattr("kernels.pool._memory_is_short", lambda: short[0])
+        monkeypatch.setattr("kernels.memory.is_short", lambda: short[0])
         await run(registry)
         await until(lambda: backend.kernels[1].closed)
         assert registry.pids() == [None], "a session keeps its own"

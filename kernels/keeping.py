@@ -1,0 +1,279 @@
+"""The checkpoint of a session: when it is taken, what it is good for, why there is none."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable
+from contextvars import Context
+from dataclasses import dataclass
+
+from kernels import memory
+from kernels.checkpointing import Worth
+from kernels.errors import CheckpointError, KernelError
+from kernels.kernel import Checkpoint, Kernel
+
+#: Seconds in which a kernel that executes nothing comes to it, at most.
+_PATIENCE = 10.0
+#: Why there is none, in users' words.
+OFF = "checkpoints are off (RMI_CHECKPOINT=off)"
+_PLATFORM = "this platform has none, they need Linux"
+_LANGUAGE = "kernels of other languages than Python have none"
+_KIND = "kernels of this kind have none"
+_NOTHING = "no run has succeeded yet"
+_TOO_LITTLE = "too little has been run yet for one to be worth it"
+_SOON = "it is taken as soon as nothing runs"
+_ENDED = "it has ended: memory was short, or somebody has killed it"
+_UNFIT = "no kernel could be made of it"
+SHORT = "memory is short"
+
+
+@dataclass(frozen=True)
+class CheckpointFacts:
+    """The checkpoint of a session. `run_id`: the run after which it was taken, whose state it is;
+    `age_s`: seconds since then. `warnings`: what that state depends on and a checkpoint does not
+    bring back, each in a few words. `pid`: its process."""
+
+    run_id: str
+    age_s: float
+    warnings: tuple[str, ...] = ()
+    pid: int | None = None
+
+    def private_memory(self) -> int:
+        """Bytes that it costs. Takes milliseconds for each gigabyte: call it in a thread."""
+        return memory.private(self.pid)
+
+
+@dataclass(frozen=True)
+class Rewound:
+    """A session has gone back to its checkpoint. `run_id`, `age_s` and `warnings`: as in
+    `CheckpointFacts`; `words`: the same, for users."""
+
+    run_id: str
+    age_s: float
+    warnings: tuple[str, ...]
+    words: str
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A kernel after a run: `runs` are those of which it has variables, that of `run_id` last."""
+
+    kernel: Kernel
+    run_id: str
+    runs: int
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A checkpoint, and what it is of (see `Moment`). `since`: monotonic time in seconds."""
+
+    checkpoint: Checkpoint
+    run_id: str
+    runs: int
+    since: float
+
+    @property
+    def words(self) -> str:
+        """What a result says when a session goes on from it."""
+        words = (
+            f"variables are back to what they were after run {self.run_id}; "
+            "files, databases and the network are not undone"
+        )
+        warnings = ", ".join(self.checkpoint.warnings)
+        return f"{words}; not restored: {warnings}" if warnings else words
+
+    @property
+    def facts(self) -> CheckpointFacts:
+        """For those who ask."""
+        checkpoint, age = self.checkpoint, time.monotonic() - self.since
+        return CheckpointFacts(self.run_id, age, checkpoint.warnings, checkpoint.pid)
+
+    @property
+    def rewound(self) -> Rewound:
+        """When a session has gone back to it."""
+        return Rewound(self.run_id, self.facts.age_s, self.checkpoint.warnings, self.words)
+
+
+async def take(moment: Moment) -> Kept | None:
+    """A checkpoint, which is the caller's to close; None: kernels of this kind have none. Raises
+    `CheckpointError`."""
+    since = time.monotonic()
+    checkpoint = await moment.kernel.checkpoint(_PATIENCE)
+    if checkpoint is None:
+        return None
+    return Kept(checkpoint, moment.run_id, moment.runs, since)
+
+
+class Keeper:
+    """Keeps the checkpoint of one session. `wanted`: whether there is to be any. `busy` says
+    whether a run of the session waits or is under way.
+
+    The session tells it what happens; what it does by itself, it does in idle time.
+    """
+
+    def __init__(self, wanted: bool, busy: Callable[[], bool]) -> None:
+        self._busy = busy
+        self._worth = Worth()
+        self._kept: Kept | None = None
+        #: Why there will be none, whatever is run; why there is none, or none newer.
+        self._never = "" if wanted else OFF
+        if wanted and sys.platform != "linux":
+            self._never = _PLATFORM
+        self._reasons: tuple[str, ...] = ()
+        #: What the next one is to be of, if nothing has been run since.
+        self._moment: Moment | None = None
+        #: Takes it; whether the kernel has been asked for it; whether another client has executed
+        #: something meanwhile.
+        self._taking: asyncio.Task[None] | None = None
+        self._asked = self._blurred = False
+        #: Bytes of the kernel's memory when it was looked at last.
+        self._size = 0
+        #: Bytes that the checkpoint costs, and whether that is still so.
+        self.cost, self._is_measured = 0, False
+
+    # -- for everybody
+
+    @property
+    def facts(self) -> CheckpointFacts | None:
+        """The checkpoint that there is."""
+        kept = self._kept
+        return None if kept is None or kept.checkpoint.exited.is_set() else kept.facts
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why there is none, or none that is newer, in users' words; empty: there is."""
+        if self._never:
+            return (self._never,)
+        if self._kept is not None and self._kept.checkpoint.exited.is_set():
+            return (_ENDED,)
+        if self._reasons or self._kept is not None:
+            return self._reasons
+        if self._worth.is_due:
+            return (_SOON,)
+        return (_TOO_LITTLE if self._worth.runs else _NOTHING,)
+
+    # -- what happens in the session
+
+    def begin(self, kernel: Kernel) -> None:
+        """It has this kernel now."""
+        self._size = memory.resident(kernel.pid)
+        if not kernel.scripted:
+            self._never = _LANGUAGE
+
+    def stand_aside(self, for_others: bool = False) -> None:
+        """Something is about to run, `for_others`: for an attached client. It does not wait for a
+        checkpoint that the kernel has not been asked for yet."""
+        self._moment, self._is_measured = None, False
+        self._blurred = self._blurred or for_others
+        if self._taking is not None and not self._asked:
+            self._taking.cancel()
+
+    def succeeded(self, moment: Moment, seconds: float) -> None:
+        """A run that took so long has succeeded."""
+        size = memory.resident(moment.kernel.pid)
+        self._worth = self._worth.after_run(seconds, size - self._size)
+        self._moment, self._size = moment, size
+
+    def rest(self) -> None:
+        """Nothing runs: the next checkpoint is taken, if it is time for it."""
+        moment = self._moment
+        if moment is None or self._taking is not None or self._never or self._busy():
+            return
+        if self._worth.is_due:
+            # Not in the context of the call whose run has succeeded.
+            self._taking = asyncio.create_task(self._take(moment), context=Context())
+            self._taking.add_done_callback(self._taken)
+
+    async def _take(self, moment: Moment) -> None:
+        await asyncio.sleep(self._worth.quiet)
+        if await asyncio.to_thread(memory.is_short):
+            return self._refused(SHORT)
+        self._asked, self._blurred = True, False
+        try:
+            kept = await take(moment)
+        except CheckpointError as error:
+            return self._refused(*error.reasons)
+        if kept is None:
+            self._never = _KIND
+        elif self._blurred:
+            # It may be in the midst of what the other client has executed.
+            await kept.checkpoint.close()
+        else:
+            self._worth = self._worth.after_checkpoint(kept.checkpoint.fork_ms / 1000)
+            await self._have(kept)
+
+    def _taken(self, task: asyncio.Task[None]) -> None:
+        self._taking, self._asked = None, False
+        # What has failed beyond that, failed in idle time, and there is nobody to be told.
+        if not task.cancelled() and task.exception() is not None:
+            self._refused()
+        self.rest()
+
+    def _refused(self, *reasons: str) -> None:
+        self._worth, self._reasons = self._worth.after_refusal(), reasons
+
+    async def _have(self, kept: Kept | None, *reasons: str) -> None:
+        old, self._kept, self._reasons = self._kept, kept, reasons
+        self.cost, self._is_measured = 0, False
+        if old is not None:
+            await old.checkpoint.close()
+
+    # -- what it is good for
+
+    async def resume(self) -> tuple[Kept, Kernel] | None:
+        """A kernel that goes on from the checkpoint, which stays; None: there is none, or it was
+        good for nothing, and is no more."""
+        self._moment = None
+        if self._taking is not None:
+            if not self._asked:
+                self._taking.cancel()
+            await asyncio.wait({self._taking})
+        kept = self._kept
+        if kept is None:
+            return None
+        try:
+            kernel = await kept.checkpoint.resume()
+        except (KernelError, OSError):
+            await self.give_up(_ENDED if kept.checkpoint.exited.is_set() else _UNFIT)
+            return None
+        self._worth = self._worth.after_checkpoint(kept.checkpoint.fork_ms / 1000)
+        self._is_measured = False
+        return kept, kernel
+
+    async def take_another(self, moment: Moment) -> Kept:
+        """A checkpoint for somebody else, whose it is to close. Raises `CheckpointError`."""
+        kept = await take(moment) if not self._never else None
+        if kept is None:
+            self._never = self._never or _KIND
+            raise CheckpointError(f"There can be no checkpoint: {self._never}.", (self._never,))
+        return kept
+
+    def own(self, kept: Kept) -> None:
+        """Keep this one, of a session that has none."""
+        self._kept, self._reasons = kept, ()
+
+    async def give_up(self, reason: str) -> None:
+        """End the checkpoint, if there is one: it costs too much, or is good for nothing."""
+        self._worth = self._worth.after_refusal()
+        await self._have(None, reason)
+
+    async def drop(self) -> None:
+        """The session begins anew, or ends, and has none."""
+        taking = self._taking
+        self._moment = None
+        if taking is not None:
+            taking.cancel()
+            await asyncio.wait({taking})
+        self._worth = Worth()
+        await self._have(None)
+
+    async def measure(self) -> None:
+        """Find out what it costs now, as `cost`."""
+        facts = self.facts
+        if facts is None:
+            self.cost = 0
+        elif not self._is_measured or self._busy():
+            self._is_measured = True
+            self.cost = await asyncio.to_thread(facts.private_memory)
