@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kernels.archive import Archive
-from kernels.attached import Attached, first
+from kernels.attached import Attached, first, note_session
 from kernels.collector import Collector
 from kernels.execution import CodeRequest, Ending
 from kernels.kernel import Kernel
@@ -117,7 +117,8 @@ class Visits:
         self._following: set[asyncio.Task[None]] = set()
 
     def of(self, kernel: Kernel) -> Attached:
-        """What follows the other clients of a kernel of the session's."""
+        """What follows the other clients of a kernel of the session's, which they find."""
+        note_session(kernel.connection_file, self._session.name, self._session.owner)
         attached = Attached(
             kernel, lambda request, code: self._begin(kernel, attached, request, code)
         )

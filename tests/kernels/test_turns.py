@@ -10,7 +10,6 @@ import pytest
 
 from kernels import execution as execution_module
 from kernels import registry as registry_module
-from kernels import session as session_module
 from kernels.errors import BadRequest, KernelStartError, SessionNotFound
 from kernels.execution import CodeRequest
 from kernels.kernel import Exit
@@ -262,7 +261,7 @@ class TestTheEndOfAKernel:
     async def test_one_that_does_not_leave_by_itself_is_ended(
         self, registry: Registry, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(session_module, "_EXIT_GRACE", 0.02)
+        monkeypatch.setattr("kernels.tenure._EXIT_GRACE", 0.02)
         await submit(registry).result()
         (kernel,) = backend.kernels
         monkeypatch.setattr(kernel, "end", lambda exit: kernel.print("bye", parent=""))
@@ -325,7 +324,7 @@ async def test_in_whatever_order_steps_come_their_promises_hold(
 ) -> None:
     """Every run ends, what its result says is consistent, and no kernel is left over."""
     monkeypatch.setattr(execution_module, "_LATE", 0.002)
-    monkeypatch.setattr(session_module, "_EXIT_GRACE", 0.01)
+    monkeypatch.setattr("kernels.tenure._EXIT_GRACE", 0.01)
     chance = random.Random(seed)
 
     def die(kernel: FakeKernel) -> None:
