@@ -162,7 +162,9 @@ def limits_of(
     settings: Settings, owner_sessions: int | None = None, owner_runs: int | None = None
 ) -> Limits:
     """What the settings allow of sessions and runs."""
-    policy = Policy(settings.grace, settings.keep_after_timeout, settings.max_timeout)
+    policy = Policy(
+        settings.grace, settings.keep_after_timeout, settings.max_timeout, settings.checkpoints
+    )
     return Limits(
         settings.max_sessions,
         settings.idle_timeout,

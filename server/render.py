@@ -80,6 +80,8 @@ def facts(result: RunResult, truncated: bool) -> dict[str, Any]:
         "truncated": truncated,
         "error": _error(result.error) if result.error else None,
     }
+    if result.restored_to is not None:
+        known["restored_to"] = result.restored_to
     if result.signal is not None:
         known["signal"] = result.signal
     if result.environment is not None:

@@ -56,6 +56,8 @@ class Settings:
     default: Chosen | None = None
     #: Whether there is the tool install_packages; None: each transport has its own.
     allow_install: bool | None = None  # RMI_ALLOW_INSTALL
+    #: Whether sessions keep checkpoints, where they can and it is worth it.
+    checkpoints: bool = True  # RMI_CHECKPOINT
 
 
 def load(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -93,6 +95,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         page=page_port(values),
         default=default,
         allow_install=install in ("on", "true") if install else None,
+        checkpoints=choice(values, "RMI_CHECKPOINT", "auto", "off") == "auto",
     )
 
 

@@ -68,6 +68,7 @@ def test_every_setting(tmp_path: Path, checkout: Path) -> None:
         "RMI_AUDIT_LOG": "off",
         "RMI_PAGE": "8766",
         "RMI_ALLOW_INSTALL": "on",
+        "RMI_CHECKPOINT": "off",
     }
     assert load(given) == Settings(
         projects_dir=(tmp_path / "p").resolve(),
@@ -85,6 +86,7 @@ def test_every_setting(tmp_path: Path, checkout: Path) -> None:
         audit_log="off",
         page=8766,
         allow_install=True,
+        checkpoints=False,
     )
     assert load(dict.fromkeys(given, "")) == load({}), "empty is as if it were not there"
 
@@ -99,6 +101,7 @@ WRONG = [
     *(("RMI_ALLOW_INSTALL", value) for value in ("yes", "On", "1")),
     *(("RMI_POOL", value) for value in ("many", "-1", "1.5", "101")),
     *(("RMI_PRELOAD", value) for value in ("numpy pandas", "numpy;pandas", "a..b", "x.py,-y")),
+    *(("RMI_CHECKPOINT", value) for value in ("on", "Auto", "true")),
     *(("RMI_ON_TIMEOUT", value) for value in ("kill", "Restart", "1")),
     *(("RMI_LOG_LEVEL", value) for value in ("loud", "INFO", "3")),
     *(("RMI_PYTHON", value) for value in ("/no/python", "/etc/passwd", "/etc", "python\0")),
