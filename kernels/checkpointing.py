@@ -49,9 +49,15 @@ class Worth:
             runs_since_refusal=self.runs_since_refusal + 1,
         )
 
-    def after_checkpoint(self, cost: float) -> Worth:
-        """One was taken."""
-        return Worth(cost=cost)
+    def after_checkpoint(self, cost: float, of: Worth | None = None) -> Worth:
+        """One was taken. `of`: what had happened when it was asked for, if not all of this."""
+        since = of or self
+        return Worth(
+            seconds=self.seconds - since.seconds,
+            growth=self.growth - since.growth,
+            runs=self.runs - since.runs,
+            cost=cost,
+        )
 
     def after_refusal(self) -> Worth:
         """There could be none; the reason will often be there after the next run, too."""

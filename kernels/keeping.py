@@ -156,9 +156,11 @@ class Keeper:
 
     # -- what happens in the session
 
-    def begin(self, kernel: Kernel) -> None:
-        """It has this kernel now."""
+    def begin(self, kernel: Kernel, fresh: bool) -> None:
+        """It has this kernel now. `fresh`: nothing was run in it."""
         self._size = memory.resident(kernel.pid)
+        if fresh:
+            self._worth, self._reasons = Worth(), ()
         if not kernel.scripted:
             self._never = _LANGUAGE
 
@@ -188,9 +190,10 @@ class Keeper:
 
     async def _take(self, moment: Moment) -> None:
         await asyncio.sleep(self._worth.quiet)
-        if await asyncio.to_thread(memory.is_short):
+        if memory.is_short():
             return self._refused(SHORT)
         self._asked, self._blurred = True, False
+        worth = self._worth
         try:
             kept = await take(moment)
         except CheckpointError as error:
@@ -201,7 +204,8 @@ class Keeper:
             # It may be in the midst of what the other client has executed.
             await kept.checkpoint.close()
         else:
-            self._worth = self._worth.after_checkpoint(kept.checkpoint.fork_ms / 1000)
+            # A run may have come and gone since the kernel was asked.
+            self._worth = self._worth.after_checkpoint(kept.checkpoint.fork_ms / 1000, worth)
             await self._have(kept)
 
     def _taken(self, task: asyncio.Task[None]) -> None:

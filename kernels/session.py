@@ -231,6 +231,8 @@ class Session:
         if ended:
             await kernels.end()
             if kept := await kernels.resume():
+                # What threads of the run that is undone have still printed.
+                kernels.take_late()
                 result = restored(result, kept.run_id, kept.words)
         elif result.status is Status.OK:
             kernels.succeeded(tenure.kernel, result.duration)

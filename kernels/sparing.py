@@ -28,18 +28,12 @@ async def look(keepers: Iterable[Keeper]) -> None:
         return
     for keeper in keeping:
         await keeper.measure()
-    left, short = await asyncio.to_thread(_look_at_memory)
     for keeper in sorted(keeping, key=lambda keeper: -keeper.cost):
-        cost = keeper.cost
-        if short:
+        cost, (left, _) = keeper.cost, memory.left()
+        if memory.is_short():
             await keeper.give_up(SHORT)
         elif is_too_dear(cost, left):
             await keeper.give_up(f"it had grown to {cost / 1e6:.0f} MB")
         else:
             # The others are cheaper.
             return
-        left, short = await asyncio.to_thread(_look_at_memory)
-
-
-def _look_at_memory() -> tuple[int, bool]:
-    return memory.left()[0], memory.is_short()

@@ -22,11 +22,13 @@ from tests.kernels.differential import ENVIRONMENT, Bench  # noqa: E402
 async def shared_registry(
     tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> AsyncIterator[Registry]:
-    """Sessions for all tests of a module. Its parameter is one of `STARTS`."""
+    """Sessions for all tests of a module. Its parameter is one of `STARTS`. A module whose
+    `CHECKPOINTS` is False tests what becomes of sessions that have none."""
     start = getattr(request, "param", "forked")
     folder = tmp_path_factory.mktemp("cwd").resolve()
     backend = backend_of(start, folder, kernel_environment(ENVIRONMENT))
-    async with Registry(backend, Limits(policy=Policy(grace=1.0))) as registry:
+    policy = Policy(grace=1.0, checkpoints=getattr(request.module, "CHECKPOINTS", True))
+    async with Registry(backend, Limits(policy=policy)) as registry:
         await begin(registry, start)
         yield registry
 

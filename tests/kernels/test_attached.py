@@ -43,6 +43,12 @@ while True:
 
 
 @pytest.fixture
+def limits() -> Limits:
+    """Without checkpoints: of what there is then, `test_rollbacks` tells."""
+    return Limits(policy=Policy(grace=1.0, checkpoints=False))
+
+
+@pytest.fixture
 async def session(registry: Registry, run_code: RunCode) -> Session:
     """One with a kernel, in which x is 1."""
     await run_code("x = 1")
@@ -346,7 +352,7 @@ class TestAnInterrupt:
 
     @pytest.fixture
     def limits(self) -> Limits:
-        return Limits(policy=Policy(grace=30))
+        return Limits(policy=Policy(grace=30, checkpoints=False))
 
     async def test_stop_interrupts_the_attached_clients_code(
         self, registry: Registry, session: Session, run_code: RunCode
@@ -456,7 +462,7 @@ class TestARunThatWaitsInTheKernel:
 
     @pytest.fixture
     def limits(self) -> Limits:
-        return Limits(policy=Policy(grace=0.2))
+        return Limits(policy=Policy(grace=0.2, checkpoints=False))
 
     async def begin(self, registry: Registry, backend: FakeBackend, timeout: float) -> Run:
         run = registry.submit("", "a", CodeRequest("ours"), timeout)

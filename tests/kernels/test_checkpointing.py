@@ -42,6 +42,16 @@ class TestWorth:
         assert not worth.after_checkpoint(0.01).is_due
         assert not worth.after_checkpoint(0.01).after_run(0.001, 0).is_due
 
+    def test_what_runs_while_it_is_taken_counts_for_the_next(self) -> None:
+        asked = Worth().after_run(1, 0)
+        assert not asked.after_checkpoint(0.01, asked).is_due
+        assert asked.after_run(100, 0).after_checkpoint(0.01, asked).is_due
+
+    def test_what_is_due_for_the_time_of_runs_is_taken_at_once(self) -> None:
+        """What is due for their number or growth, when nothing has come for a moment."""
+        assert Worth().after_run(1, 0).quiet == 0
+        assert Worth().after_run(0.001, 10**9).quiet > 0
+
     def test_what_is_refused_again_and_again_is_tried_less_often(self) -> None:
         """But never given up: the thread may have ended, or the child."""
         worth, tried = Worth(), []

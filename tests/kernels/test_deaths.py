@@ -9,8 +9,10 @@ import time
 import pytest
 
 from kernels.execution import CodeRequest
+from kernels.limits import Limits
 from kernels.registry import Registry
 from kernels.result import State, Status
+from kernels.turn import Policy
 from tests.conftest import STARTS, RunCode, text_of, until
 
 pytestmark = pytest.mark.parametrize("registry", STARTS, indirect=True)
@@ -22,6 +24,12 @@ DEATHS = {
     "kill -9": ("import os\nos.kill(os.getpid(), 9)", None, signal.SIGKILL, "killed from outside"),
     "killpg": ("import os\nos.killpg(0, 15)", None, signal.SIGTERM, "SIGTERM"),
 }
+
+
+@pytest.fixture
+def limits() -> Limits:
+    """Without checkpoints: of what there is then, `test_rollbacks` tells."""
+    return Limits(policy=Policy(grace=1.0, checkpoints=False))
 
 
 @pytest.mark.parametrize("flushed", [True, False], ids=["flushed", "not flushed"])

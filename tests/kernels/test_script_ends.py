@@ -195,9 +195,9 @@ async def test_an_interrupt_loses_no_output(bench: Bench) -> None:
 
 
 async def test_os_exit_costs_the_kernel_and_says_so(bench: Bench) -> None:
+    # One in which nothing has succeeded yet, which there would be a checkpoint of.
     bench.session = "exits"
-    await bench.cell("x = 1")
-    case = Case("import os, sys\nprint('bye'); print('err', file=sys.stderr)\nos._exit(5)")
+    case = Case("import os, sys\nx = 1\nprint('bye'); print('err', file=sys.stderr)\nos._exit(5)")
     assert (await bench.same(case)).exit_code == 5
     result = await bench.run("import os\nprint('x', end='')\nos._exit(0)")
     assert (result.status, result.state) == (Status.DIED, State.LOST)

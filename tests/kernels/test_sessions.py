@@ -45,6 +45,12 @@ while True:
 """
 
 
+@pytest.fixture
+def limits() -> Limits:
+    """Without checkpoints: of what there is then, `test_rollbacks` tells."""
+    return Limits(policy=Policy(grace=1.0, checkpoints=False))
+
+
 def submit(registry: Registry, code: str, session: str = "default", **more: Any) -> Run:
     """Queue code; `owner`, `timeout` and `restart` as `Registry.submit` takes them."""
     owner, timeout = more.pop("owner", ""), more.pop("timeout", 20.0)
@@ -151,7 +157,7 @@ class TestTheQueue:
 class TestLimits:
     @pytest.fixture
     def limits(self) -> Limits:
-        return Limits(sessions=2, policy=Policy(grace=1.0))
+        return Limits(sessions=2, policy=Policy(grace=1.0, checkpoints=False))
 
     async def test_one_too_many_is_refused_and_changes_nothing(
         self, registry: Registry, run_code: RunCode
@@ -181,7 +187,7 @@ class TestLimits:
 
     async def test_an_owner_has_limits_of_its_own(self, projects: Path) -> None:
         """They do not hold where all is everybody's."""
-        limits = Limits(policy=Policy(grace=1.0), owner_sessions=1, owner_runs=2)
+        limits = Limits(policy=Policy(grace=1.0, checkpoints=False), owner_sessions=1, owner_runs=2)
         async with Registry(FakeBackend(), limits) as registry:
             waiting = [submit(registry, "1", "a", owner="ann")]
             with pytest.raises(TooManySessions, match=r"You have 1 sessions already.*TOKEN"):
@@ -230,7 +236,7 @@ class TestLimits:
 class TestTheIdleEnd:
     @pytest.fixture
     def limits(self) -> Limits:
-        return Limits(idle_timeout=0.4, policy=Policy(grace=1.0))
+        return Limits(idle_timeout=0.4, policy=Policy(grace=1.0, checkpoints=False))
 
     async def test_an_unused_session_ends_and_the_next_run_says_so(
         self, registry: Registry, run_code: RunCode
@@ -464,7 +470,7 @@ class TestLostState:
     class TestUnderThePolicyInterrupt:
         @pytest.fixture
         def limits(self) -> Limits:
-            return Limits(policy=Policy(grace=0.5, keep_after_timeout=True))
+            return Limits(policy=Policy(grace=0.5, keep_after_timeout=True, checkpoints=False))
 
         async def test_a_timeout_that_is_obeyed_and_one_that_is_not(
             self, run_code: RunCode

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,14 @@ from kernels.local import LocalBackend
 from kernels.registry import Registry
 from kernels.result import Status
 from kernels.template import Template
+from kernels.turn import Policy
 from tests.conftest import ROOT, alive, open_fds, text_of, until
 from tests.kernels.differential import displays_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks are for Linux alone")
+
+#: Processes are counted: no session has one for its checkpoint.
+LIMITS = Limits(policy=Policy(checkpoints=False))
 
 FACTS = r"""
 import asyncio, ctypes, faulthandler, gc, json, locale, os, re, resource, signal, socket, sys
@@ -126,7 +131,7 @@ class TestAsACold:
         """Environment, descriptors, threads, signals, hooks and all that."""
         found = []
         for forks in (False, True):
-            async with Registry(LocalBackend(spec_of(projects, forks=forks)), Limits()) as registry:
+            async with Registry(LocalBackend(spec_of(projects, forks=forks)), LIMITS) as registry:
                 found.append(json.loads(await ask(registry, FACTS)))
                 assert is_forked(registry.find("", "default").pid) is forks
         cold, forked = found
@@ -138,7 +143,7 @@ class TestAsACold:
 
         found = []
         for forks in (False, True):
-            async with Registry(LocalBackend(spec_of(projects, forks=forks)), Limits()) as registry:
+            async with Registry(LocalBackend(spec_of(projects, forks=forks)), LIMITS) as registry:
                 request = FileRequest(projects / "x.py", FACTS.encode(), (), "")
                 result = await registry.submit("", "default", request, 20).result()
                 found.append(json.loads(text_of(result)))
@@ -153,7 +158,7 @@ class TestAsACold:
             "print(tempfile.mktemp())\nprint(bytes(p.current_process().authkey))"
         )
         backend = LocalBackend(spec_of(projects, preload=("numpy", "multiprocessing")))
-        async with Registry(backend, Limits()) as registry:
+        async with Registry(backend, LIMITS) as registry:
             await backend.settle()
             first = (await ask(registry, code, "a")).splitlines()
             second = (await ask(registry, code, "b")).splitlines()
@@ -165,7 +170,7 @@ class TestAsACold:
         env = {**kernel_environment(), "PYTHONHASHSEED": "7"}
         for forks in (False, True):
             spec = LocalSpec(server_python(), str(projects), env, forks=forks)
-            async with Registry(LocalBackend(spec), Limits()) as registry:
+            async with Registry(LocalBackend(spec), LIMITS) as registry:
                 found.append(await ask(registry, "print(hash('a'))"))
         assert found[0] == found[1]
 
@@ -175,7 +180,7 @@ class TestPreloading:
         """Threads of BLAS begin anew in each kernel; figures are shown inline."""
         modules = ("numpy", "pandas", "matplotlib.pyplot")
         backend = LocalBackend(spec_of(projects, preload=modules))
-        async with Registry(backend, Limits()) as registry:
+        async with Registry(backend, LIMITS) as registry:
             await backend.settle()
             code = (
                 "import sys\nprint('pandas' in sys.modules)\nimport numpy as np\n"
@@ -214,7 +219,7 @@ class TestPreloading:
         env = {**kernel_environment(), "PYTHONPATH": str(tmp_path / "modules")}
         spec = LocalSpec(server_python(), str(projects), env, preload=("unfit", "colorsys"))
         backend = LocalBackend(spec)
-        async with Registry(backend, Limits()) as registry:
+        async with Registry(backend, LIMITS) as registry:
             with caplog.at_level(logging.WARNING):
                 await backend.settle()
             (record,) = (r for r in caplog.records if r.name == "rmi.kernels")
@@ -229,7 +234,7 @@ class TestPreloading:
         (tmp_path / "slow.py").write_text("import time\ntime.sleep(30)")
         env = {**kernel_environment(), "PYTHONPATH": str(tmp_path)}
         spec = LocalSpec(server_python(), str(projects), env, preload=("slow",))
-        async with Registry(LocalBackend(spec), Limits()) as registry:
+        async with Registry(LocalBackend(spec), LIMITS) as registry:
             assert await ask(registry, "print(1)") == "1\n"
             assert not is_forked(registry.find("", "default").pid)
 
@@ -239,7 +244,7 @@ class TestFaults:
         self, projects: Path
     ) -> None:
         backend = LocalBackend(spec_of(projects))
-        async with Registry(backend, Limits()) as registry:
+        async with Registry(backend, LIMITS) as registry:
             await ask(registry, "x = 1", "a")
             pid = pid_of(backend)
             os.kill(pid, signal.SIGKILL)
@@ -259,7 +264,7 @@ class TestFaults:
         """The kernel that it was asked for starts cold meanwhile."""
         monkeypatch.setattr("kernels.template._SILENCE", 1.0)
         backend = LocalBackend(spec_of(projects))
-        async with Registry(backend, Limits()) as registry:
+        async with Registry(backend, LIMITS) as registry:
             await ask(registry, "x = 1", "a")
             pid = pid_of(backend)
             os.kill(pid, signal.SIGSTOP)
@@ -273,7 +278,7 @@ class TestFaults:
     async def test_one_that_is_killed_with_many_forks_under_way(self, projects: Path) -> None:
         """Each session gets one kernel, forked or cold, and nothing else is left."""
         backend = LocalBackend(spec_of(projects))
-        async with Registry(backend, Limits()) as registry:
+        async with Registry(backend, LIMITS) as registry:
             await ask(registry, "1", "first")
             asked = [asyncio.create_task(ask(registry, "print(1)", f"s{n}")) for n in range(8)]
             await until(lambda: len(list(backend.directory.iterdir())) > 3)
@@ -295,14 +300,14 @@ class TestFaults:
         python.write_text(f"#!/bin/sh\n{fails}\nexec '{server_python()}' \"$@\"\n")
         python.chmod(0o755)
         backend = LocalBackend(LocalSpec(str(python), str(projects), kernel_environment()))
-        async with Registry(backend, Limits()) as registry:
+        async with Registry(backend, LIMITS) as registry:
             for number in range(5):
                 assert await ask(registry, "print(1)", f"s{number}") == "1\n"
         assert (tmp_path / "templates").read_text().split() == ["x"] * 3
 
     async def test_a_fork_that_nobody_wants_any_more_ends(self, projects: Path) -> None:
         backend = LocalBackend(spec_of(projects))
-        async with Registry(backend, Limits()) as registry:
+        async with Registry(backend, LIMITS) as registry:
             await ask(registry, "1", "first")
             starting = asyncio.create_task(backend.start())
             await until(lambda: len(directories(backend)) == 2)
@@ -364,7 +369,7 @@ def directories(backend: LocalBackend) -> list[Path]:
 async def test_two_hundred_sessions_leave_nothing(projects: Path) -> None:
     """Opened, used and closed: descriptors, threads, processes and files are as before."""
     backend = LocalBackend(spec_of(projects))
-    async with Registry(backend, Limits(sessions=300)) as registry:
+    async with Registry(backend, replace(LIMITS, sessions=300)) as registry:
 
         async def live(name: str) -> None:
             assert await ask(registry, "print(1)", name) == "1\n"

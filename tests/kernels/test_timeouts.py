@@ -16,6 +16,8 @@ from kernels.turn import Policy
 from tests.conftest import RunCode, text_of, until
 
 TIMEOUT, GRACE = 1.0, 1.0
+#: With them the state would not be lost: see `test_rollbacks`.
+CHECKPOINTS = False
 
 OBEYS = {
     "a busy loop": "while True: pass",
@@ -44,7 +46,7 @@ DISOBEYS = {
 
 @pytest.fixture
 def limits() -> Limits:
-    return Limits(policy=Policy(grace=GRACE))
+    return Limits(policy=Policy(grace=GRACE, checkpoints=False))
 
 
 @pytest.mark.asyncio(loop_scope="module")
@@ -96,7 +98,7 @@ class TestKeepingTheState:
 
     @pytest.fixture
     def limits(self) -> Limits:
-        return Limits(policy=Policy(grace=GRACE, keep_after_timeout=True))
+        return Limits(policy=Policy(grace=GRACE, keep_after_timeout=True, checkpoints=False))
 
     async def test_state_stays_when_the_kernel_obeys(self, run_code: RunCode) -> None:
         await run_code("kept = 1")
