@@ -128,6 +128,8 @@ class Keeper:
         #: something meanwhile.
         self._taking: asyncio.Task[None] | None = None
         self._asked = self._blurred = False
+        #: Makes a kernel of the checkpoint, which somebody will ask for.
+        self._resuming: asyncio.Task[tuple[Kept, Kernel] | None] | None = None
         #: Bytes of the kernel's memory when it was looked at last.
         self._size = 0
         #: Bytes that the checkpoint costs, and whether that is still so.
@@ -229,6 +231,21 @@ class Keeper:
     async def resume(self) -> tuple[Kept, Kernel] | None:
         """A kernel that goes on from the checkpoint, which stays; None: there is none, or it was
         good for nothing, and is no more."""
+        resuming, self._resuming = self._resuming, None
+        found = await resuming if resuming is not None else await self._resume()
+        if found is not None and found[1].exited.is_set():
+            # It has waited for long.
+            await found[1].close()
+            found = await self._resume()
+        return found
+
+    def hurry(self) -> None:
+        """The kernel has ended by itself: make another of the checkpoint, before it is asked for.
+        The last words of the one that has ended take their time."""
+        if self._kept is not None and self._resuming is None:
+            self._resuming = asyncio.create_task(self._resume(), context=Context())
+
+    async def _resume(self) -> tuple[Kept, Kernel] | None:
         self._moment = None
         if self._taking is not None:
             if not self._asked:
@@ -265,11 +282,16 @@ class Keeper:
 
     async def drop(self) -> None:
         """The session begins anew, or ends, and has none."""
-        taking = self._taking
         self._moment = None
-        if taking is not None:
+        if (taking := self._taking) is not None:
             taking.cancel()
             await asyncio.wait({taking})
+        resuming, self._resuming = self._resuming, None
+        if resuming is not None:
+            resuming.cancel()
+            await asyncio.wait({resuming})
+            if not resuming.cancelled() and (found := resuming.result()):
+                await found[1].close()
         self._worth = Worth()
         await self._have(None)
 
@@ -278,6 +300,7 @@ class Keeper:
         facts = self.facts
         if facts is None:
             self.cost = 0
-        elif not self._is_measured or self._busy():
-            self._is_measured = True
+        elif not self._is_measured:
+            # While something runs it may become more.
+            self._is_measured = not self._busy()
             self.cost = await asyncio.to_thread(facts.private_memory)

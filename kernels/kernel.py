@@ -54,10 +54,11 @@ class Kernel(Protocol):
 
     `on_message` is called, in the event loop, with every message in the order of its channel;
     set it before sending. When the process ends, all that it had written has been passed to
-    `on_message` before `exited` is set.
+    `on_message` before `exited` is set; `on_end` is called before that.
     """
 
     on_message: Callable[[Message], None]
+    on_end: Callable[[], None]
     exited: asyncio.Event
     exit: Exit | None
     #: Whether requests may carry `metadata["rmi"]` (see `guest.session`).

@@ -59,6 +59,7 @@ class ProcessKernel(ABC):
         self._watch: asyncio.Task[None] | None = None
         self._memory_kills = _memory_kills()
         self.on_message: Callable[[Message], None] = _ignore
+        self.on_end: Callable[[], None] = lambda: None
         self.exited = asyncio.Event()
         self.exit: Exit | None = None
 
@@ -215,6 +216,7 @@ class ProcessKernel(ABC):
     async def _await_exit(self) -> None:
         process = self._launched.process
         await process.exited.wait()
+        self.on_end()
         # What libzmq had already received is still there.
         seconds = _LAST_OF_ALL if self._leaving and process.status == 0 else _LAST_MESSAGES
         deadline = asyncio.get_running_loop().time() + seconds

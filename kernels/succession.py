@@ -99,6 +99,7 @@ class Succession:
     def _adopt(self, kernel: Kernel, runs: int) -> None:
         self.tenure = Tenure(kernel, self._visits.of(kernel), runs, self._note_late)
         self._keeper.begin(kernel, fresh=not runs)
+        kernel.on_end = self._keeper.hurry
 
     # -- with checkpoints
 

@@ -45,6 +45,8 @@ class Tenure:
         """End the kernel. `gracefully`: its atexit handlers run first; what they print goes to
         `note`."""
         kernel = self.kernel
+        # It does not end by itself.
+        kernel.on_end = lambda: None
         try:
             if gracefully and kernel.scripted and self.lives:
                 self._note = note
