@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tests.bench import environments, load, memory, notebooks, page, starts, volume
+from tests.bench import checkpoints, environments, load, memory, notebooks, page, starts, volume
 from tests.bench.stdio import COMMANDS, ROOT, Server, environment
 
 #: Does the thing once and returns the seconds that count, or kilobytes.
@@ -245,6 +245,36 @@ ROWS = (
     Row("at-once-8", "8 new sessions at once", "stock", 0.15, 1, starts.at_once(8)),
     Row("at-once-32", "32 new sessions at once", "stock", 0.12, 1, starts.at_once(32)),
     Row("refill", "two long runs, pool refilled", "no pool", 1.05, 1, starts.refill, paired=True),
+    Row(
+        "cp-warm",
+        "a small run, at once",
+        "no checkpoints",
+        1.5,
+        3,
+        checkpoints.warm(0),
+        paired=True,
+    ),
+    Row(
+        "cp-later",
+        "30 ms after another",
+        "no checkpoints",
+        1.02,
+        3,
+        checkpoints.warm(0.03),
+        paired=True,
+    ),
+    Row("cp-failure", "a kernel's end, to a result", "a fork", 1.2, 2, checkpoints.failure),
+    Row(
+        "cp-large",
+        "500 MB, read after a checkpoint",
+        "no checkpoints",
+        1.05,
+        2,
+        checkpoints.large,
+        paired=True,
+    ),
+    Row("cp-idle", "an idle checkpoint's memory", "10 MB", 1.0, 1, checkpoints.idle, 1.0, "kB"),
+    Row("cp-1gb", "1 GB: checkpoint, end, result", "building it", None, 1, checkpoints.gigabyte),
     Row("env-first", "first result in another venv", "stock", 0.7, 1, environments.first),
     Row("env-pool", "a further session there", "a warm run", 3.0, 2, environments.pooled),
     Row("env-list", "list_environments, 50 prefixes", "150 ms", 1.0, 5, environments.listed),

@@ -128,6 +128,38 @@ class TestEnds:
         assert note.startswith("since the last run the kernel was killed") and said(kept) in note
         assert (await house.run("x")).state is State.KEPT
 
+    async def test_the_kernel_that_takes_its_place_may_end_before_it_is_needed(
+        self, house: House
+    ) -> None:
+        """It is made at once, and waits for the next run."""
+        kept = await house.keep("x = 1")
+        session = house.session()
+        old, checkpoint = session.pid, session.checkpoint
+        os.kill(old or 0, signal.SIGKILL)
+        there = {old, checkpoint.pid if checkpoint else 0}
+        await until(lambda: house.processes() - there and not session.kernel_lives)
+        for pid in house.processes() - there:
+            os.kill(pid, signal.SIGKILL)
+        result = await house.run("print(x)")
+        assert (text_of(result), result.restored_to) == ("1\n", kept)
+
+    @pytest.mark.parametrize("how", ["close", "restart", "rewind"])
+    async def test_or_not_be_needed_at_all(self, house: House, how: str) -> None:
+        """Nothing of it is left then."""
+        await house.keep("x = 1")
+        session = house.session()
+        os.kill(session.pid or 0, signal.SIGKILL)
+        await until(lambda: not session.kernel_lives)
+        if how == "close":
+            await house.registry.close("", "default")
+        elif how == "restart":
+            await session.restart()
+        else:
+            await house.registry.rewind("", "default")
+        there = {session.pid, session.checkpoint and session.checkpoint.pid} - {None}
+        assert house.processes() == there
+        assert len(there) == (2 if how == "rewind" else 0)
+
     async def test_it_may_end_again_at_once(self, house: House) -> None:
         """The checkpoint stays, however often."""
         kept = await house.keep("x = 1")
