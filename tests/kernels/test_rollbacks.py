@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -51,7 +52,7 @@ SPOIL = (
     "import subprocess, threading, time\n"
     "child = subprocess.Popen(['sleep', '600'], start_new_session=True)\n"
     "threading.Thread(target=lambda: [time.sleep(0.01) or print('thread') for _ in range(9**9)],"
-    " daemon=True).start()\nprint('child', child.pid, flush=True)\n"
+    " daemon=True).start()\nprint(f'child={child.pid}', flush=True)\n"
 )
 
 
@@ -100,7 +101,7 @@ class TestEnds:
             assert (result.state, result.restored_to) == (State.RESTORED, kept), name
             assert said(kept) in result.notes, name
             assert not any("gone" in note for note in result.notes), name
-            child = int(text_of(result).split()[1])
+            child = int(re.findall(r"child=(\d+)", text_of(result))[0])
             assert not alive(child), name
             session = house.session()
             assert session.checkpoint is not None and session.checkpoint.run_id == kept
