@@ -17,7 +17,7 @@ from kernels.archive import Archive
 from kernels.errors import BadRequest, SessionError, SessionNotFound
 from kernels.execution import FileRequest
 from kernels.history import History
-from kernels.keeping import Rewound
+from kernels.kept import Rewound
 from kernels.kernel import Backend, Kernel
 from kernels.limits import Limits
 from kernels.pool import Pool

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from kernels.archive import Archive
 from kernels.errors import SessionError
 from kernels.imported import imported_of
-from kernels.keeping import CheckpointFacts, Keeper, Kept, Rewound
+from kernels.keeping import Keeper
+from kernels.kept import CheckpointFacts, Kept, Rewound
 from kernels.kernel import Kernel
 from kernels.news import News, restored
 from kernels.recording import Recording

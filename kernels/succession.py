@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable
 from kernels.attached import how_it_ended
 from kernels.errors import CheckpointError, SessionError
 from kernels.execution import note_late
-from kernels.keeping import Keeper, Kept, Moment
+from kernels.keeping import Keeper
+from kernels.kept import Kept, Moment
 from kernels.kernel import Kernel, Message
 from kernels.news import News
 from kernels.tenure import Tenure

@@ -15,6 +15,7 @@ from kernels.attached import Attached, first, note_session
 from kernels.collector import Collector
 from kernels.execution import CodeRequest, Ending
 from kernels.kernel import Kernel
+from kernels.news import restored
 from kernels.questions import Questions
 from kernels.recording import Recording
 from kernels.result import RunResult, State
@@ -43,6 +44,11 @@ class Visit:
         self._kernel, self._attached = kernel, attached
         self._stopped, self._over = asyncio.Event(), asyncio.Event()
         self._grace: float | None = None
+
+    @property
+    def session_ends(self) -> bool:
+        """Whether it was the session that ended the kernel."""
+        return bool(self._attached.ended)
 
     def stop(self, grace: float | None = None) -> None:
         """Ask for its end, as `Execution.stop`."""
@@ -150,6 +156,10 @@ class Visits:
         session, summary = self._session, None
         try:
             summary = await visit.result(run.id, session.name, self._grace)
+            kept = session.keeper.kept
+            if summary.state is State.LOST and not visit.session_ends and kept is not None:
+                # So the next run finds them.
+                summary = restored(summary, kept.run_id, kept.words)
         finally:
             run.finish(summary)
             session.visited(run, kernel)

@@ -137,10 +137,13 @@ class TestEnds:
         session = house.session()
         old, checkpoint = session.pid, session.checkpoint
         os.kill(old or 0, signal.SIGKILL)
-        there = {old, checkpoint.pid if checkpoint else 0}
-        await until(lambda: house.processes() - there and not session.kernel_lives)
-        for pid in house.processes() - there:
-            os.kill(pid, signal.SIGKILL)
+        making = session.keeper
+        await until(lambda: making._resuming is not None and making._resuming.done())
+        found = making._resuming and making._resuming.result()
+        assert found is not None and checkpoint is not None
+        assert house.processes() == {found[1].pid, checkpoint.pid}
+        os.kill(found[1].pid or 0, signal.SIGKILL)
+        await found[1].exited.wait()
         result = await house.run("print(x)")
         assert (text_of(result), result.restored_to) == ("1\n", kept)
 
@@ -375,6 +378,18 @@ class TestIdleTime:
         assert (result.state, result.restored_to) == (State.RESTORED, theirs.id)
         assert await house.tell("print(x)") == "2"
 
+    async def test_what_an_attached_client_runs_may_end_the_kernel(self, house: House) -> None:
+        """Its run says where the session is then, and so does the next one, which finds it so."""
+        kept = await house.keep("x = 1")
+        async with attached(house.session()) as visitor:
+            visitor.client.execute("x = 2; import os; os._exit(1)")
+            await until(lambda: len(house.registry.history("")) == 2)
+        theirs = await house.registry.history("")[-1].result()
+        assert (theirs.status, theirs.state) == (Status.DIED, State.RESTORED)
+        assert theirs.restored_to == kept and said(kept) in theirs.notes
+        result = await house.run("print(x)")
+        assert (text_of(result), result.state) == ("1\n", State.RESTORED)
+
     async def test_kernels_of_other_environments(self, house: House, projects: Path) -> None:
         """As those of the server's own, and what goes on from theirs is there, too."""
         environ = kernel_environment()
@@ -406,6 +421,32 @@ class TestMemory:
         (reason,) = session.no_checkpoint
         assert reason.startswith("it had grown to ") and reason.endswith(" MB")
         assert house.processes() == {session.pid}
+
+    async def test_the_system_ends_checkpoints_first(self, house: House) -> None:
+        """And what goes on from one no sooner than any kernel."""
+        reads = "print(open('/proc/self/oom_score_adj').read())"
+        before = await house.tell(reads)
+        await house.keep("x = 1")
+        checkpoint = house.session().checkpoint
+        assert checkpoint is not None
+        with open(f"/proc/{checkpoint.pid}/oom_score_adj") as file:  # noqa: ASYNC230
+            assert file.read() == "900\n"
+        await house.run("import os; os._exit(1)")
+        assert await house.tell(reads) == before
+
+    async def test_a_limit_of_the_programs_own_holds_and_does_no_harm(self, house: House) -> None:
+        """What is too much is an error, of which nothing is rolled back."""
+        kept = await house.keep(
+            "import resource\nresource.setrlimit(resource.RLIMIT_DATA, (1 << 30, 1 << 30))\n"
+            "x = bytearray(300_000_000)"
+        )
+        for _ in range(2):
+            result = await house.run("y = 1; x = bytearray(6 << 30)")
+            assert result.error is not None and result.error["name"] == "MemoryError"
+            assert result.state is State.KEPT
+            result = await house.run("print(y, len(x)); import os; os.abort()")
+            assert text_of(result) == "1 300000000\n"
+            assert (result.state, result.restored_to) == (State.RESTORED, kept)
 
     async def test_all_go_when_memory_is_short(
         self, house: House, monkeypatch: pytest.MonkeyPatch
