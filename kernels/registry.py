@@ -6,14 +6,14 @@ import asyncio
 import itertools
 import re
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from kernels import sparing
 from kernels.archive import Archive
+from kernels.ended import Ended, Memory
 from kernels.errors import BadRequest, SessionError, SessionNotFound
 from kernels.execution import FileRequest
 from kernels.history import History
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from kernels.kernelspecs import Kernelspec
 
 _NAME = re.compile(r"[\w./ \-]{1,100}", re.ASCII)
-#: Ended sessions remembered, so that the next run under their name can say what became of them.
-_REMEMBERED = 1000
 #: Seconds that sessions have for their end when the server ends.
 _LAST_MOMENT = 1.2
 
@@ -68,7 +66,7 @@ class Registry:
         self._watchers = watchers
         self._usual = replace(usual, kernelspec=None) if usual is not None else None
         self._sessions: dict[tuple[str, str], Session] = {}
-        self._ended: OrderedDict[tuple[str, str], _Ended] = OrderedDict()
+        self._ended = Memory()
         self._closing: set[asyncio.Task[str]] = set()
         self._archive = Archive(backend.directory / "outputs")
         self._history = History()
@@ -193,9 +191,9 @@ class Registry:
 
     def _leave(self, key: tuple[str, str], session: Session) -> None:
         """End a session that is to be elsewhere; if it was used, this is to be told."""
-        self._end(key, session, _Ended("was in another environment", session.has_variables))
+        self._end(key, session, Ended("was in another environment", session.has_variables))
         if not session.count:
-            del self._ended[key]
+            self._ended.take(key)
 
     def _tell_end(self, owner: str, run: Run) -> None:
         for watcher in self._watchers:
@@ -208,8 +206,8 @@ class Registry:
         session = self._new(key, environment)
         for note in environment.notes if environment is not None else ():
             session.announce(note.rstrip("."))
-        if ended := self._ended.pop(key, None):
-            session.announce(f"new session: the earlier one of this name {ended.how}", ended.lost)
+        if ended := self._ended.take(key):
+            session.announce(ended.news, ended.lost)
         return session
 
     def _check_room(self, owner: str) -> None:
@@ -275,7 +273,7 @@ class Registry:
         """End the session. Returns what its atexit handlers printed. Raises `SessionNotFound`."""
         session = self.find(owner, name)
         # Whoever asked has the answer, so nothing is left to be told with the next run.
-        return await asyncio.shield(self._end((owner, name), session, _Ended("was closed")))
+        return await asyncio.shield(self._end((owner, name), session, Ended("was closed")))
 
     async def rewind(self, owner: str, name: str) -> Rewound:
         """Have the session go back to its checkpoint, when its turn comes. Raises
@@ -314,7 +312,7 @@ class Registry:
             self._sessions.pop(key, None)
             await branch.close()
             raise
-        self._ended.pop(key, None)
+        self._ended.take(key)
         return branch
 
     def close_all(self, grace: float, owner: str | None = None) -> None:
@@ -325,20 +323,18 @@ class Registry:
         for key, session in list(self._sessions.items()):
             if owner is None or key[0] == owner:
                 how = "was closed by whoever runs the server"
-                self._end(key, session, _Ended(how, session.has_variables), grace)
+                self._end(key, session, Ended(how, session.has_variables), grace)
 
     def _end(
         self,
         key: tuple[str, str],
         session: Session,
-        ended: _Ended,
+        ended: Ended,
         grace: float | None = None,
     ) -> asyncio.Task[str]:
         """End a session in a task of ours: one that has begun to end does so to the end."""
         del self._sessions[key]
-        self._ended[key] = ended
-        while len(self._ended) > _REMEMBERED:
-            self._ended.popitem(last=False)
+        self._ended.add(key, ended)
         task = asyncio.create_task(session.close(grace))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
@@ -353,7 +349,7 @@ class Registry:
                     how = f"ended after {timeout:g} s without use"
                     if session.has_variables:
                         how += "; its variables are gone"
-                    self._end(key, session, _Ended(how, lost=session.has_variables))
+                    self._end(key, session, Ended(how, lost=session.has_variables))
 
 
 def _refuse_to_move(session: Session, environment: Chosen | None) -> None:
@@ -366,11 +362,3 @@ def _refuse_to_move(session: Session, environment: Chosen | None) -> None:
         f"Session {session.name!r} lives in {here}, not in {environment.environment.title}. Set "
         "restart to begin anew there, without its variables, or name another session."
     )
-
-
-@dataclass(frozen=True)
-class _Ended:
-    """How a session ended, and whether it took variables with it that nobody was told of."""
-
-    how: str
-    lost: bool = False

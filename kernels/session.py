@@ -211,9 +211,8 @@ class Session:
         kernels = self._kernels
         if not (self._ends or run.stopping):
             await kernels.prepare(restart)
-            while (tenure := kernels.tenure) and tenure.attached.busy and tenure.lives:
-                # What is not sent yet can be stopped without a word to the kernel.
-                await tenure.attached.rest(run.stopped)
+            # What is not sent yet can be stopped without a word to the kernel.
+            while await kernels.rest(run.stopped):
                 if self._ends or run.stopping:
                     break
                 await kernels.prepare(restart=False)
@@ -300,9 +299,12 @@ class Session:
 
     @contextlib.asynccontextmanager
     async def _step(self) -> AsyncIterator[None]:
-        """Its turn, which comes as that of a run does."""
+        """Its turn, which comes as that of a run does, after what attached clients run."""
         async with self._queue, self._turn:
-            self._refuse_when_closed()
+            # Which end, when the session does.
+            await self._kernels.rest(asyncio.Event())
+            if self._closed:
+                raise SessionError(f"Session {self.name!r} has just been closed.")
             yield
             self.used = time.monotonic()
 

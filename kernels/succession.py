@@ -78,6 +78,15 @@ class Succession:
         if self.tenure is None:
             self._adopt(await self._start(), 0)
 
+    async def rest(self, or_else: asyncio.Event) -> bool:
+        """Wait until the kernel executes nothing for attached clients, has ended, or something
+        else comes. Returns whether there was anything to wait for."""
+        tenure = self.tenure
+        if tenure is None or not tenure.attached.busy or not tenure.lives:
+            return False
+        await tenure.attached.rest(or_else)
+        return True
+
     def begin(self, run_id: str) -> None:
         """A run begins in it, which may leave variables there."""
         self._last_run = run_id
@@ -104,13 +113,14 @@ class Succession:
 
     # -- with checkpoints
 
-    async def resume(self) -> Kept | None:
-        """Have a kernel that goes on from the checkpoint, in the place of the one that there is.
-        None: there is no checkpoint that is good for it."""
+    async def resume(self, why: str = "restarted") -> Kept | None:
+        """Have a kernel that goes on from the checkpoint, in the place of the one that there is;
+        `why` is told to attached clients. None: there is no checkpoint that is good for it."""
         found = await self._keeper.resume()
         if found is None:
             return None
         kept, kernel = found
+        self.leave(why)
         await self.end()
         self._adopt(kernel, kept.runs)
         self._last_run = kept.run_id
@@ -118,7 +128,7 @@ class Succession:
 
     async def go_back(self) -> Kept:
         """As `resume`. Raises `SessionError` when there is no checkpoint."""
-        kept = await self.resume()
+        kept = await self.resume("rewound")
         if kept is None:
             raise SessionError(
                 f"Session {self._name!r} has no checkpoint to go back to: {self._why_none}. Its "

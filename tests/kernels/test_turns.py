@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from kernels import execution as execution_module
-from kernels import registry as registry_module
 from kernels.errors import BadRequest, KernelStartError, SessionNotFound
 from kernels.execution import CodeRequest
 from kernels.kernel import Exit
@@ -379,7 +378,7 @@ async def test_in_whatever_order_steps_come_their_promises_hold(
 async def test_an_ended_session_is_remembered_once_and_not_for_ever(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry_module, "_REMEMBERED", 3)
+    monkeypatch.setattr("kernels.ended._REMEMBERED", 3)
     for name in "abcde":
         await registry.submit("", name, CodeRequest("x"), 5).result()
         await registry.close("", name)
