@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-#: Seconds that taking one costs, before it has been measured in the session.
+#: Seconds that taking one costs, before it has been measured in the session: the fork takes 3 to
+#: 14 ms up to 500 MB of state, and what is asked and answered for it about one.
 _FIRST_COST = 0.01
 #: Of the time that has been computed since the last one, this part at most goes into the next.
 _SHARE = 0.05
 #: Bytes of state, and runs, for which the next is worth it however little time they have taken:
-#: whoever has written the runs would have to send them again.
+#: what a checkpoint of nothing takes itself (6 to 8 MB); and whoever has written the runs would
+#: have to send them again.
 _GROWTH, _RUNS = 8_000_000, 3
 #: After so many refusals in a row it is tried as many times less often, up to the last of these.
 _PATIENCE, _LONGEST = 3, 16

@@ -23,6 +23,7 @@ from kernels.turn import Policy
 from tests.conftest import alive, open_fds, text_of, until
 from tests.kernels.eager import NOT_UNDONE, House, house_of, make_eager
 from tests.kernels.test_rollbacks import SETUP, SPOIL, TOLD
+from tests.kernels.visitor import attached
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="checkpoints are for Linux alone")
 
@@ -291,6 +292,25 @@ class TestRewinds:
         result = await later.result()
         assert (text_of(result), result.state) == ("1\n", State.RESTORED)
         assert result.restored_to == kept
+
+    async def test_what_an_attached_client_runs_is_not_cut_off(self, house: House) -> None:
+        """A branch has what it has done, a rewind undoes it."""
+        kept = await house.keep("x = 1")
+        for undone in (False, True):
+            async with attached(house.session()) as visitor:
+                visitor.client.execute("import time; time.sleep(0.5); x += 1; 0/0")
+                await until(lambda: house.session().runs)
+                theirs = house.session().runs[0]
+                if undone:
+                    assert (await house.registry.rewind("", "default")).run_id == kept
+                else:
+                    await house.registry.branch("", "default", "b")
+                assert (theirs.status, theirs.summary and theirs.summary.state) == (
+                    Status.ERROR,
+                    State.KEPT,
+                )
+        assert await house.tell("print(x)", "b") == "2"
+        assert await house.tell("print(x)") == "1"
 
     async def test_without_a_checkpoint_nothing_changes(self, house: House) -> None:
         """A session that has none, or whose checkpoint is good for nothing, keeps its state."""
