@@ -235,7 +235,7 @@ class Session:
                 kernels.take_late()
                 result = restored(result, kept.run_id, kept.words)
         elif result.status is Status.OK:
-            kernels.succeeded(tenure.kernel, result.duration)
+            kernels.succeeded(tenure.kernel, run.id, result.duration)
         result = self._news.tell(result, run.notes)
         if ended and result.state is State.LOST:
             self.announce("in a fresh kernel")
@@ -272,7 +272,7 @@ class Session:
         self.runs.remove(run)
         self.used = time.monotonic()
         if run.summary is not None and run.summary.status is Status.OK:
-            self._kernels.succeeded(kernel, run.summary.duration)
+            self._kernels.succeeded(kernel, run.id, run.summary.duration)
         self.keeper.rest()
 
     async def rewind(self) -> Rewound:

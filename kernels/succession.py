@@ -93,10 +93,11 @@ class Succession:
         if self.tenure is not None:
             self.tenure.runs += 1
 
-    def succeeded(self, kernel: Kernel, seconds: float) -> None:
-        """The last run, which took so long in this kernel, has."""
-        if self.tenure is not None and self.tenure.kernel is kernel:
-            self._keeper.succeeded(Moment(kernel, self._last_run, self.tenure.runs), seconds)
+    def succeeded(self, kernel: Kernel, run_id: str, seconds: float) -> None:
+        """A run has, which took so long in this kernel."""
+        # Another may have begun already, an attached client's.
+        if self.kernel is kernel and self.tenure is not None and run_id == self._last_run:
+            self._keeper.succeeded(Moment(kernel, run_id, self.tenure.runs), seconds)
 
     def take_late(self) -> Log:
         """What was printed between runs; from now on it is kept elsewhere."""
