@@ -24,6 +24,8 @@ _SOON = "it is taken as soon as nothing runs"
 _ENDED = "it has ended: memory was short, or somebody has killed it"
 _UNFIT = "no kernel could be made of it"
 SHORT = "memory is short"
+#: Those that say no more than that it is too early for one.
+NOT_YET = frozenset((_NOTHING, _TOO_LITTLE, _SOON))
 
 
 class Keeper:
