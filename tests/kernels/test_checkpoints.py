@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -644,3 +645,31 @@ class TestManyTimes:
         await tell(kernel, "a += 1")
         assert checkpoint.private_memory() > 190_000_000
         assert await tell(await checkpoint.resume(), "int(a.sum())") == "25000000"
+
+    async def test_what_runs_write_again_and_again_is_copied_beforehand(
+        self, kernel: Kernel
+    ) -> None:
+        """So that the next run after a checkpoint does not copy it page by page."""
+        if tuple(map(int, platform.release().split(".")[:2])) < (5, 14):
+            pytest.skip("the system cannot")
+        old, costs = None, []
+        for _ in range(5):
+            await tell(kernel, "x = 1")
+            checkpoint = await keep(kernel)
+            if old is not None:
+                await old.close()
+            old = checkpoint
+            # Done after the reply.
+            await kernel.ask("kernel_info_request", {}, 20, "shell")
+            before = faults_of(kernel)
+            await tell(kernel, "x = 1")
+            costs.append(faults_of(kernel) - before)
+        assert min(costs[1:]) < 300 < costs[0] + 300, costs
+        assert old is not None
+        assert old.private_memory() < 16_000_000
+
+
+def faults_of(kernel: Kernel) -> int:
+    """How often a page was not there, or not its own."""
+    with open(f"/proc/{kernel.pid}/stat") as file:
+        return int(file.read().rpartition(")")[2].split()[7])
