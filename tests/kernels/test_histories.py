@@ -212,6 +212,11 @@ class Histories(RuleBasedStateMachine):
             assert (session.checkpoint is not None) == (model.kept is not None)
             pids |= {session.checkpoint.pid} if session.checkpoint else set()
             pids |= {session.pid} if session.kernel_lives else set()
+            if (making := session.keeper._resuming) is not None:
+                # What its next run will find.
+                self._do(until(making.done))
+                found = making.result()
+                pids |= {found[1].pid} if found is not None else set()
         assert self.house.processes() == pids
 
 
