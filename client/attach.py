@@ -125,7 +125,9 @@ def told_by_server(meta: dict[str, Any] | None, name: str) -> Found:
     listed = (meta or {}).get("rmi-agent/sessions")
     if not isinstance(listed, list):
         raise ServerError("This server does not say how to attach to its sessions; it is too old.")
-    files = {str(each.get("name")): str(each.get("connection_file")) for each in listed}
+    files = {
+        str(each.get("name")): str(file) for each in listed if (file := each.get("connection_file"))
+    }
     if name not in files:
         known = ", ".join(map(repr, files)) or "none"
         raise ServerError(

@@ -39,6 +39,11 @@ def code_cell(
     }
 
 
+def markdown_cell(ident: str, source: str) -> Cell:
+    """A cell of Markdown."""
+    return {"cell_type": "markdown", "id": ident, "metadata": {}, "source": source}
+
+
 def problem(content: Mapping[str, Any]) -> str | None:
     """What is wrong with a notebook's content by the schema of its version, in a few words."""
     import nbformat

@@ -10,15 +10,17 @@ from kernels.errors import KernelError, OutputGone
 from kernels.outputs import Display, Error, Omitted, Output, Text
 from kernels.result import RunResult, Status
 from kernels.run import Run
-from notebooks.document import Cell, code_cell, dumps
+from notebooks.document import Cell, code_cell, dumps, markdown_cell
 
 
-async def notebook_of(runs: Iterable[Run]) -> str:
-    """The notebook's text: a cell for each run, with its output, times, and what became of it.
+async def notebook_of(runs: Iterable[Run], before: str = "") -> str:
+    """The notebook's text: a cell for each run, with its output, times, and what became of it;
+    `before`: Markdown for a cell of its own above them.
 
     Outputs that are no longer kept are named so. A run under way has none yet.
     """
-    return dumps([await _cell(run) for run in runs])
+    cells = [markdown_cell("before", before)] if before else []
+    return dumps([*cells, *[await _cell(run) for run in runs]])
 
 
 async def _cell(run: Run) -> Cell:
@@ -39,6 +41,8 @@ async def _cell(run: Run) -> Cell:
         "duration_s": round(result.duration, 4),
         "state": str(result.state),
     }
+    if result.restored_to is not None:
+        facts["restored_to"] = result.restored_to
     outputs = [*_outputs(result)]
     count = result.execution_count
     return code_cell(f"run-{run.id}", source, outputs, facts, count, _times(run, result))

@@ -13,6 +13,9 @@ _SESSION = Field(
     description="Name of the session whose kernel runs it. Variables stay in a session from run "
     "to run. Letters, digits, spaces and . _ / - ; at most 100."
 )
+_NEW_SESSION = Field(
+    description="Name of the new session, one that no session has. Made of the same characters."
+)
 _OWN_SESSION = Field(
     description="Name of the session, as for run_code. Left out: default, or one of its own for a "
     "script whose metadata ask for an environment."
@@ -33,6 +36,7 @@ _ENVIRONMENT = Field(
 _FILE = Field(description="Path relative to the projects directory, for example 'demo/plot.py'.")
 
 SessionName = Annotated[str, _SESSION]
+NewSession = Annotated[str, _NEW_SESSION]
 OwnSession = Annotated[str | None, _OWN_SESSION]
 Timeout = Annotated[float | None, _TIMEOUT]
 Stdin = Annotated[str, _STDIN]
@@ -53,6 +57,10 @@ CHANGES = ToolAnnotations(
 
 EDITS = ToolAnnotations(
     read_only_hint=False, destructive_hint=True, idempotent_hint=False, open_world_hint=False
+)
+
+MAKES = ToolAnnotations(
+    read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=False
 )
 
 INSTALLS = ToolAnnotations(

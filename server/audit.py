@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 #: Characters of what a caller has chosen.
 _MOST = 200
+#: Arguments that lines have, and under which keys.
+_NAMED = {"session": "session", "new_session": "new", "run_id": "run", "file_name": "file"}
 _RUN = re.compile(r"run://([^/]+)/")
 _SESSION = re.compile(r"session://(.+)/")
 _log = logging.getLogger("rmi.audit")
@@ -262,7 +264,7 @@ def _who(context: MiddlewareContext[Any]) -> dict[str, Any]:
 def _of_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What is known of a call before its answer."""
     facts: dict[str, Any] = {}
-    for name, key in (("session", "session"), ("run_id", "run"), ("file_name", "file")):
+    for name, key in _NAMED.items():
         if name in arguments:
             facts[key] = _short(arguments[name])
     for name in ("code", "content"):

@@ -13,9 +13,9 @@ Use this for scripts. The script's folder is its working directory, `__name__` i
 "__main__", and edited helper modules are read anew. Unlike with `python`, its variables
 stay in the session afterwards, so run_code can look at them and the next script can use
 loaded data. Matplotlib figures come back as images without any savefig. A run that takes
-too long is interrupted, then its kernel is restarted and the variables are lost; the last
-line of the result says so when it is so. With `background` it outlives the call. Code in a
-kernel can do anything that the server's account can.""",
+too long is interrupted, then its kernel is ended; the variables go back to the session's
+last checkpoint, or are lost, and the last line of the result says which. With `background`
+it outlives the call. Code in a kernel can do anything that the server's account can.""",
     "run_code": """\
 Run Python code in the session's kernel like one notebook cell: the value of a last
 expression is shown, top-level await works, and variables stay for the next run.
@@ -55,7 +55,8 @@ obeys; a kernel that does not is restarted, and the answer says so.
 
 Give `session` or `run_id`; with neither, the session is `default`.""",
     "list_sessions": """\
-List the sessions: state, age, idle time, memory, Python, number of runs.""",
+List the sessions: state, age, idle time, memory, Python, number of runs, and the checkpoint
+to which each would go back, or why it has none.""",
     "list_environments": """\
 List where sessions can run: conda environments, venvs, pyenv's Pythons, and kernelspecs of any
 language, each with its name for `environment`, its version, and whether it can run kernels.""",
@@ -65,9 +66,22 @@ List the variables of a session: name, type, size or shape, and the value's begi
 Works while a program runs, and is no run itself. Of objects that only their own code could
 show, the type alone is told.""",
     "restart_session": """\
-Give a session a fresh kernel: what runs in it is ended and its variables are lost.""",
+Give a session a fresh kernel: what runs in it is ended, its variables and its checkpoint
+are lost.""",
     "close_session": """\
 End a session and its kernel; what runs in it is ended and its variables are lost.""",
+    "branch_session": """\
+Make a second session with the same variables, to try two ways from one state.
+
+Both go on apart; files, databases and the network are the same for both. It waits for the
+session's turn. Where it cannot be done (threads, child processes, a GPU in use, not on
+Linux) the answer says why, and the session is as it was.""",
+    "rewind_session": """\
+Take a session back to its last checkpoint: its variables are again what they were after an
+earlier run, which the answer names.
+
+Use this when a run has spoilt loaded data. Only memory goes back: files, databases and the
+network are not undone. list_sessions says after which run the checkpoint is.""",
     "install_packages": """\
 Install packages into the session's own environment, by conda, uv or pip as fits it.
 

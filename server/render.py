@@ -64,7 +64,9 @@ def facts_line(result: RunResult) -> str:
     parts += [f"{result.duration:.2f} s", f"session {result.session}", f"run {result.run_id}"]
     if result.environment is not None:
         parts.append(clean(result.environment.title))
-    return f"[{' · '.join([*parts, *result.notes])}]"
+    # Some name files of the program's.
+    notes = (clean(note).replace("\n", " ") for note in result.notes)
+    return f"[{' · '.join([*parts, *notes])}]"
 
 
 def facts(result: RunResult, truncated: bool) -> dict[str, Any]:

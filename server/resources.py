@@ -15,6 +15,7 @@ from kernels.registry import Registry
 from kernels.run import Run
 from server import pages
 from server.document import Faces
+from server.history import history
 from server.principal import by_event, principal
 
 #: Characters of a text that are given at once; `offset` has the rest.
@@ -63,10 +64,8 @@ class Resources:
 
     async def notebook(self, session: str) -> str:
         """All that was run in a session, as a Jupyter notebook."""
-        from notebooks.history import notebook_of
-
         try:
-            notebook = await notebook_of(self._registry.runs(principal(), session))
+            notebook = await history(self._registry, principal(), session)
         except KernelError as error:
             raise ResourceError(str(error)) from None
         _check_size(notebook)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from fastmcp.tools.base import ToolResult
 
@@ -13,14 +14,17 @@ from kernels.session import Session
 from kernels.transcript import clean
 from kernels.variables import Variables
 from kernels.visits import Visit
-from server.arguments import SessionName, refusal
+from server import checkpoints
+from server.arguments import NewSession, SessionName, refusal
+from server.checkpoints import span
 from server.principal import principal
 from server.questions import Audience
 from server.settings import Settings
 
 _MOST_CHARACTERS = 20_000
-#: The key of a list's `_meta` with the connection files of its sessions, for clients of this
-#: machine.
+#: The key of a list's `_meta` with the facts of its sessions for machines: `name`,
+#: `connection_file` (None without a kernel that clients of this machine can attach to),
+#: `checkpoint`, `no_checkpoint`.
 SESSIONS_KEY = "rmi-agent/sessions"
 
 
@@ -37,18 +41,13 @@ class SessionTools:
     async def list_sessions(self) -> ToolResult:
         sessions = self._registry.sessions(principal())
         text = await self._list(sessions)
-        files = [
-            {"name": session.name, "connection_file": str(session.connection_file)}
-            for session in sessions
-            if session.connection_file is not None
-        ]
-        # The model needs none of them; the key that is in each never leaves it.
-        return ToolResult(content=text, meta={SESSIONS_KEY: files})
+        return ToolResult(content=text, meta={SESSIONS_KEY: list(map(_facts, sessions))})
 
     async def _list(self, sessions: list[Session]) -> str:
         if not sessions:
             return f"There is no session yet. The first run makes one.{self._page()}"
         pids = [session.pid for session in sessions]
+        await asyncio.gather(*(session.keeper.measure() for session in sessions))
         found = await asyncio.to_thread(of_families, pids)
         memory = [found.get(pid) if pid is not None else None for pid in pids]
         return "\n".join(map(self._describe, sessions, memory)) + self._page()
@@ -58,7 +57,7 @@ class SessionTools:
         return f"\nWhat happens in them is shown at {audience.url}" if audience is not None else ""
 
     def _describe(self, session: Session, memory: int | None) -> str:
-        parts = [str(session.state), f"age {_span(session.age)}"]
+        parts = [str(session.state), f"age {span(session.age)}"]
         if session.runs:
             parts.append(f"running: {session.runs[0].title} (run {session.runs[0].id})")
             if isinstance(session.runs[0].execution, Visit):
@@ -69,13 +68,14 @@ class SessionTools:
                 waiting = ", ".join(run.id for run in session.runs[1:6])
                 parts.append(f"{len(session.runs) - 1} waiting (run {waiting})")
         else:
-            parts.append(f"idle {_span(session.idle_seconds)}")
+            parts.append(f"idle {span(session.idle_seconds)}")
         if memory is not None:
             parts.append(f"{memory / 1e6:.0f} MB")
         where = session.environment
         plain = where is None or where.is_unsaid
         parts.append(self._settings.python if where is None or plain else clean(where.title))
         parts.append(f"{session.count} runs")
+        parts += filter(None, [checkpoints.fact(session)])
         return f"{session.name}: {' · '.join(parts)}"
 
     async def list_variables(self, session: SessionName = "default") -> str:
@@ -99,6 +99,28 @@ class SessionTools:
             raise refusal(error) from None
         return _with_output(f"Session {session!r} closed: its variables are gone.", printed)
 
+    async def branch_session(
+        self, new_session: NewSession, session: SessionName = "default"
+    ) -> str:
+        try:
+            return await checkpoints.branch(self._registry, principal(), session, new_session)
+        except KernelError as error:
+            raise refusal(error) from None
+
+    async def rewind_session(self, session: SessionName = "default") -> str:
+        try:
+            return await checkpoints.rewind(self._registry, principal(), session)
+        except KernelError as error:
+            raise refusal(error) from None
+
+
+def _facts(session: Session) -> dict[str, Any]:
+    """What the list says of it to machines."""
+    file = session.connection_file
+    # The model needs none of them; the key that is in each never leaves it.
+    attach = {"name": session.name, "connection_file": None if file is None else str(file)}
+    return {**attach, **checkpoints.facts(session)}
+
 
 def _table(found: Variables, session: str) -> str:
     """A line for each variable, and what else has a name."""
@@ -120,9 +142,3 @@ def _table(found: Variables, session: str) -> str:
 
 def _with_output(sentence: str, printed: str) -> str:
     return f"{sentence}\nAt its end it printed:\n{printed}" if printed.strip() else sentence
-
-
-def _span(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -9,7 +9,7 @@ from fastmcp import FastMCP
 from mcp_types import ToolAnnotations
 
 from kernels.registry import Registry
-from server.arguments import CHANGES, EDITS, INSTALLS, LOOKS, RUNS
+from server.arguments import CHANGES, EDITS, INSTALLS, LOOKS, MAKES, RUNS
 from server.descriptions import DESCRIPTIONS
 from server.document import Faces
 from server.environment_tools import EnvironmentTools
@@ -51,6 +51,8 @@ def register_tools(
         (places.list_environments, LOOKS),
         (sessions.restart_session, CHANGES),
         (sessions.close_session, CHANGES),
+        (sessions.branch_session, MAKES),
+        (sessions.rewind_session, CHANGES),
         (notebooks.read_notebook, LOOKS),
         (notebooks.edit_notebook, EDITS),
         (files.list_files, LOOKS),

@@ -14,6 +14,7 @@ from kernels.errors import OutputGone
 from kernels.recording import Reading
 from kernels.registry import Registry
 from kernels.run import Run
+from server.history import history
 from server.page.answers import Refused, answer, download, number
 from server.page.failures import traceback_of
 from server.page.feeds import Feeds
@@ -112,10 +113,8 @@ class Api:
 
     async def notebook(self, request: Request, owner: str) -> Response:
         """All that was run in a session, as a notebook to save."""
-        from notebooks.history import notebook_of
-
         name = _session(request)
-        text = await notebook_of(self._registry.runs(owner, name))
+        text = await history(self._registry, owner, name)
         data = text.encode("utf-8", "backslashreplace")
         # Browsers take dots off the beginning of a file's name.
         name = name.strip("./ ") or "session"

@@ -13,6 +13,7 @@ from kernels.errors import BadRequest
 from kernels.execution import CodeRequest
 from kernels.registry import Registry
 from kernels.transcript import clean
+from server import checkpoints
 from server.audit import Audit
 from server.page.answers import Refused, answer, body
 from server.page.feeds import Feeds
@@ -62,12 +63,21 @@ class Controls:
                 facts = await self._restart(owner, _text(asked, "session"))
             case "close":
                 facts = await self._close(owner, _text(asked, "session"))
+            case "rewind":
+                name = _text(asked, "session")
+                facts = {"words": await checkpoints.rewind(self._registry, owner, name)}
+            case "branch":
+                facts = await self._branch(
+                    owner, _text(asked, "session"), _text(asked, "new_session")
+                )
             case "run":
                 facts = self._run(owner, _text(asked, "session"), _text(asked, "code", _CODE))
             case "answer":
                 facts = self._answer(owner, asked)
             case _:
-                raise BadRequest("`do` must be stop, restart, close, run or answer.")
+                raise BadRequest(
+                    "`do` must be stop, restart, close, rewind, branch, run or answer."
+                )
         self._feeds.poke(owner)
         return facts
 
@@ -85,6 +95,10 @@ class Controls:
     async def _close(self, owner: str, name: str) -> dict[str, Any]:
         printed = await self._registry.close(owner, name)
         return {"words": _with(f"Session {name} closed: its variables are gone.", printed)}
+
+    async def _branch(self, owner: str, name: str, new_name: str) -> dict[str, Any]:
+        words = await checkpoints.branch(self._registry, owner, name, new_name)
+        return {"words": words, "session": new_name}
 
     def _run(self, owner: str, name: str, code: str) -> dict[str, Any]:
         if not code.strip():

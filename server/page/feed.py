@@ -264,7 +264,11 @@ class Feed:
         """What of a session is told when it changes."""
         waiting = len(session.runs)
         memory = self._weighing.of(session)
-        return id(session), session.state, session.count, waiting, memory, session.used
+        checkpoint = session.checkpoint
+        after = checkpoint.run_id if checkpoint is not None else ""
+        # Small changes of what it costs are no news.
+        kept = after, round(session.keeper.cost, -6), session.no_checkpoint
+        return id(session), session.state, session.count, waiting, memory, session.used, kept
 
     def _event(self, data: bytes) -> bytes:
         return b"id: %s\ndata: %s\n\n" % (self.mark.encode(), data)

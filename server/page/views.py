@@ -21,6 +21,7 @@ from kernels.run import Run
 from kernels.session import Session
 from kernels.steps import Once, Work
 from kernels.transcript import clean
+from server import checkpoints
 
 if TYPE_CHECKING:
     from kernels.kernelspecs import Kernelspec
@@ -109,6 +110,8 @@ def session_view(session: Session, memory: int | None, usual: Description) -> di
         "environment": own.environment,
         "runs": session.count,
         "waiting": max(0, len(session.runs) - 1),
+        **checkpoints.facts(session),
+        "no_checkpoint": checkpoints.reasons(session),
     }
 
 
@@ -144,6 +147,7 @@ def run_view(run: Run, asked: Asked) -> dict[str, Any]:
         "outputs": len(recording.places),
         "words": _words(run) if ended else "",
         "kept": str(summary.state) != "lost" if summary else None,
+        "restored_to": summary.restored_to if summary else None,
         "trouble": recording.trouble,
         "gone": recording.gone,
         "error": _error(error) if error and state == "ended" else None,

@@ -24,7 +24,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from kernels.memory import of_families, own
 from kernels.registry import Registry
-from kernels.result import Status
+from kernels.result import State, Status
 from kernels.session import SessionState
 from server.remote.refusals import REASONS
 
@@ -39,6 +39,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 #: Seconds of a run: from a round trip to what RMI_MAX_TIMEOUT is at first.
 _RUN = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
 _START = (0.001, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 60)
+_ROLLED_BACK = (State.RESTORED, State.LOST)
 _REASONS = tuple(dict.fromkeys(REASONS.values()))
 
 
@@ -83,6 +84,18 @@ class Metrics(Middleware):
         self._own_memory = Gauge(
             "rmi_server_memory_bytes", "Resident memory of the server's process.", registry=every
         )
+        self._checkpoints = Gauge("rmi_checkpoints", "Checkpoints of sessions.", registry=every)
+        self._checkpoint_memory = Gauge(
+            "rmi_checkpoint_memory_bytes",
+            "Memory that checkpoints have for themselves, which is free when they are given up.",
+            registry=every,
+        )
+        self._rollbacks = Counter(
+            "rmi_rollbacks",
+            "Runs that told that the session's variables are as after an earlier run, or gone.",
+            ["outcome"],
+            registry=every,
+        )
         self._waiting = Gauge("rmi_runs_waiting", "Runs that wait for their turn.", registry=every)
         self._running = Gauge("rmi_runs_running", "Runs that have begun.", registry=every)
         self._sessions = Gauge("rmi_sessions", "Sessions.", ["state"], registry=every)
@@ -92,6 +105,8 @@ class Metrics(Middleware):
                 self._runs.labels(str(status))
         for kind in ("ready", "cold", "kernelspec"):
             self._starts.labels(kind)
+        for state in _ROLLED_BACK:
+            self._rollbacks.labels(str(state))
         for reason in _REASONS:
             self._refused.labels(reason)
 
@@ -114,6 +129,10 @@ class Metrics(Middleware):
             self._running.set(begun)
             self._waiting.set(len(runs) - begun)
             self._kernels.set(len(pids))
+            keepers = [each.keeper for each in sessions if each.checkpoint is not None]
+            await asyncio.gather(*(keeper.measure() for keeper in keepers))
+            self._checkpoints.set(len(keepers))
+            self._checkpoint_memory.set(sum(keeper.cost for keeper in keepers))
         memory, mine = await asyncio.to_thread(_measured, pids)
         self._memory.set(memory)
         self._own_memory.set(mine)
@@ -133,6 +152,8 @@ class Metrics(Middleware):
         self._runs.labels(str(run.status)).inc()
         if run.began is not None and run.summary is not None:
             self._durations.observe(run.summary.duration)
+        if run.summary is not None and run.summary.state in _ROLLED_BACK:
+            self._rollbacks.labels(str(run.summary.state)).inc()
         self._output.inc(run.recording.size)
 
     def kernel_started(self, kind: Kind, seconds: float) -> None:

@@ -150,7 +150,7 @@ class TestTheCommand:
         words = [sys.executable, "-c", code, file]
         assert subprocess.run(words, capture_output=True, text=True).stdout == "42\n"
         listed = served("sessions").stdout
-        assert re.search(r"^printed: idle · .* · \d+ runs$", listed, re.MULTILINE)
+        assert re.search(r"^printed: idle · .* · \d+ runs\b", listed, re.MULTILINE)
 
     def test_a_session_that_is_not_there_is_one_sentence(self, attach: Command) -> None:
         shown = attach("sessions", "attach", "nowhere")

@@ -13,8 +13,8 @@ Mode = Literal["auto", "legacy"]
 both_eras = pytest.mark.parametrize("mode", ["auto", "legacy"])
 NAMES = {
     "run_python", "run_code", "get_output", "stop_run", "list_sessions", "list_variables",
-    "restart_session", "close_session", "list_files", "read_file", "write_file",
-    "list_environments",
+    "restart_session", "close_session", "branch_session", "rewind_session",
+    "list_files", "read_file", "write_file", "list_environments",
     "run_notebook", "read_notebook", "edit_notebook",
 }  # fmt: skip
 META = "rmi-agent/run"

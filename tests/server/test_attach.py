@@ -47,10 +47,18 @@ class TestTheList:
         file = session.connection_file
         assert file is not None
         told = (result.meta or {})[SESSIONS]
-        assert told == [{"name": "default", "connection_file": str(file)}]
+        assert told == [
+            {
+                "name": "default",
+                "connection_file": str(file),
+                "checkpoint": None,
+                "no_checkpoint": ["too little has been run yet for one to be worth it"],
+            }
+        ]
         assert str(file.parent) not in str(result.content)
         await caller.call("restart_session")
-        assert ((await caller.call("list_sessions")).meta or {})[SESSIONS] == []
+        (told,) = ((await caller.call("list_sessions")).meta or {})[SESSIONS]
+        assert told["connection_file"] is None
 
     async def test_says_who_runs_something_and_what_waits_behind_it(
         self, caller: Caller, session: Session, visitor: Visitor, tmp_path: Path

@@ -60,6 +60,8 @@ async def test_every_tool_answers(caller: Caller, projects: Path) -> None:
     await ask("list_sessions")
     await ask("list_environments")
     await ask("stop_run")
+    await ask("branch_session", new_session="b")
+    await ask("rewind_session", session="b")
     await ask("restart_session")
     await ask("close_session")
     assert answers.keys() == NAMES
@@ -74,6 +76,10 @@ async def test_every_tool_answers(caller: Caller, projects: Path) -> None:
     assert answers["list_variables"].startswith("x: int")
     assert answers["list_sessions"].startswith("default: idle")
     assert answers["stop_run"] == "Nothing is running in session 'default'."
+    assert answers["branch_session"].startswith(
+        "Session 'b' has the variables of session 'default'"
+    )
+    assert answers["rewind_session"].startswith("Session 'b' is back to what it was after run 3, ")
     assert answers["restart_session"].startswith("Session 'default' restarted")
     assert answers["close_session"].startswith("Session 'default' closed")
 
@@ -116,6 +122,8 @@ class TestTheList:
             "list_environments": look,
             "restart_session": change,
             "close_session": change,
+            "rewind_session": change,
+            "branch_session": (False, False, False, False),
             "list_files": look,
             "read_file": look,
             "write_file": change,
@@ -190,6 +198,11 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("list_variables", {"session": 1}, "The argument session should be a valid string"),
     ("restart_session", {"session": "none"}, "There is no session 'none'."),
     ("close_session", {"session": "none"}, "There is no session 'none'."),
+    ("branch_session", {"new_session": "b", "session": "none"}, "There is no session 'none'."),
+    ("branch_session", {}, "The argument new_session is missing."),
+    ("branch_session", {"new_session": "a\nb"}, "There is no session 'default'."),
+    ("rewind_session", {"session": "none"}, "There is no session 'none'."),
+    ("rewind_session", {"session": ""}, "A session's name is 1 to 100 letters"),
     ("list_files", {"directory": ".."}, "is outside the projects directory"),
     ("list_files", {"directory": "no"}, "does not exist"),
     ("read_file", {"file_name": "no"}, "does not exist"),

@@ -26,6 +26,7 @@ USUAL = Description("Python 3.12.1", "venv:.venv")
 def words(spec: Kernelspec | None) -> tuple[Any, Any]:
     """Of a session with this kernelspec; what the page shows besides is not looked at."""
     facts = {"name": "s", "state": "idle", "age": 0.0, "idle_seconds": 0.0, "count": 0, "runs": []}
+    facts |= {"checkpoint": None, "no_checkpoint": (), "keeper": SimpleNamespace(cost=0)}
     session = cast(Session, SimpleNamespace(**facts, kernelspec=spec))
     view = session_view(session, None, USUAL)
     return view["python"], view["environment"]

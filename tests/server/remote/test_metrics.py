@@ -246,7 +246,7 @@ async def test_no_label_has_what_callers_choose(quick: Caller, metrics: Metrics)
     values = set(re.findall(r'(?:tool|outcome|status|state|kind|reason)="([^"]*)"', text))
     assert values <= NAMES | {
         "other", "ok", "error", "timeout", "interrupted", "died", "cold", "idle", "busy", "ready",
-        "kernelspec", "authentication", "rate", "host", "size", "slow",
+        "kernelspec", "restored", "lost", "authentication", "rate", "host", "size", "slow",
     }  # fmt: skip
     assert Figures(text.encode()).of("rmi_calls_total", tool="other", outcome="error") == 20
 
