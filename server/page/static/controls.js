@@ -1,12 +1,14 @@
-// What the reader may do: stop, restart, close, run, answer. What loses something asks first.
+// What the reader may do: stop, restart, close, run, answer. What loses something asks first; what
+// has to do with checkpoints is in `branches.js`.
 
 import { act } from "./api.js";
 import { el, put, tell } from "./dom.js";
 import { plural } from "./format.js";
 
 /** Asks; carries `what` out when the answer is yes, and says what became of it. `lost` are
- * sentences; `careful` puts the focus on the way back. */
-function confirm({ title, lost, yes, what, careful }) {
+ * sentences; `careful` puts the focus on the way back. `fields` are part of the form; `what` may be
+ * a function that looks at them; `then` gets the answer. */
+export function confirm({ title, lost, yes, what, careful, fields = [], then }) {
   const trouble = el("p", { class: "trouble", role: "alert" });
   const no = el("button", { type: "button", text: "Cancel", autofocus: careful, on: { click: () => dialog.close() } });
   const go = el("button", { class: careful ? "danger" : "primary", text: yes, autofocus: !careful });
@@ -14,14 +16,15 @@ function confirm({ title, lost, yes, what, careful }) {
     event.preventDefault();
     go.disabled = true;
     try {
-      const answer = await act(what);
+      const answer = await act(typeof what === "function" ? what() : what);
       dialog.close();
       if (answer?.words) tell(answer.words);
+      then?.(answer);
     } catch (error) {
       put(trouble, error.message);
       go.disabled = false;
     }
-  } } }, el("div", { class: "row end" }, no, go));
+  } } }, ...fields, el("div", { class: "row end" }, no, go));
   const dialog = el("dialog", { class: "confirm", "aria-labelledby": "confirm-title", "aria-describedby": "confirm-lost" },
     el("h2", { id: "confirm-title", text: title }),
     el("div", { id: "confirm-lost" }, ...lost.map((text) => el("p", { text }))),

@@ -66,6 +66,7 @@ export class Card {
       run.file && run.file !== run.title ? el("span", { class: "file", text: run.file }) : null,
       run.began ? el("time", { datetime: new Date(run.began * 1000).toISOString(), text: clock(run.began) }) : null,
       run.kept === false ? "the session's variables are gone" : null,
+      run.restored_to ? `the session's variables are as after run ${run.restored_to}` : null,
       run.exit_code ? `exit code ${run.exit_code}` : null,
       run.outputs ? plural(run.outputs, "output") : null,
       el("a", { class: "self", href: `#${idOf(run.id)}`, text: `#${run.id}`, title: "A link to this run that can be kept" }),

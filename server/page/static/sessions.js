@@ -2,7 +2,7 @@
 
 import { sessionPath } from "./api.js";
 import { close, restart } from "./controls.js";
-import { byId, el, put } from "./dom.js";
+import { byId, el, put, tell } from "./dom.js";
 import { about, bytes, plural, rough } from "./format.js";
 
 const STATES = { cold: "not started", idle: "idle", busy: "running" };
@@ -10,6 +10,19 @@ const STATES = { cold: "not started", idle: "idle", busy: "running" };
 const since = (session) => (performance.now() - session.told) / 1000;
 const age = (session) => (session.age ?? 0) + since(session);
 const idle = (session) => (session.idle ?? 0) + since(session);
+
+/** What goes back to a checkpoint, which few need, is fetched when it is asked for. */
+const later = (name) => async (session) => {
+  try {
+    (await import("./branches.js"))[name](session);
+  } catch {
+    tell("The server cannot be reached.");
+  }
+};
+
+/** "after run 12, 3 min ago": where the session would go back to. */
+export const checkpointOf = ({ checkpoint, told }) =>
+  `after run ${checkpoint.run_id}, ${about(checkpoint.age_s + (performance.now() - told) / 1000)} ago`;
 
 export const linkTo = (name) => `#session-${encodeURIComponent(name)}`;
 
@@ -106,6 +119,7 @@ export class SessionHead {
     const button = (text, act) => el("button", { type: "button", text, on: { click: () => this.session && act(this.session) } });
     this.buttons = el("div", { class: "row" },
       el("a", { class: "button", href: sessionPath("notebook", name), download: "", text: "Download .ipynb" }),
+      this.back = button("Go back…", later("rewind")), button("Branch…", later("branch")),
       button("Restart…", restart), button("Close…", close));
     this.node = el("header", { class: "session-head" },
       el("div", { class: "title" }, el("h1", { text: name }), this.state, this.buttons), this.facts);
@@ -122,6 +136,7 @@ export class SessionHead {
     this.#fact("Memory", session.memory ? bytes(session.memory) : "");
     this.#fact("Runs", String(session.runs ?? ""));
     this.#fact("Waiting", session.waiting ? String(session.waiting) : "");
+    this.back.hidden = !session.checkpoint;
     this.tick();
   }
 
@@ -130,6 +145,14 @@ export class SessionHead {
     if (!session) return;
     this.#fact("Age", session.age === null ? "" : rough(age(session)));
     this.#fact("Idle", session.state === "idle" ? rough(idle(session)) : "");
+    this.#fact("Checkpoint", this.#checkpoint(session));
+  }
+
+  #checkpoint(session) {
+    const why = (session.no_checkpoint ?? []).join("; ");
+    if (!session.checkpoint) return why && `none: ${why}`;
+    const { memory_mb: size } = session.checkpoint;
+    return checkpointOf(session) + (size ? `, ${bytes(size * 1e6)}` : "") + (why && `, no newer one: ${why}`);
   }
 
   #fact(name, text) {
