@@ -93,9 +93,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     files = _add(commands, "files", "list the files of the projects directory")
     files.add_argument("directory", nargs="?", default="", metavar="DIRECTORY")
     files.add_argument("--pattern", default="*", help="for example '*.py'")
-    words = "list the sessions of a server, export one, or attach to one"
+    words = "list the sessions of a server, or do something with one"
     actions = _add(commands, "sessions", words).add_subparsers(
-        dest="action", metavar="export | attach"
+        dest="action", metavar="export | attach | branch | rewind"
     )
     export = _add(actions, "export", "write all that was run in a session into a notebook")
     export.add_argument("name", metavar="NAME", help="name of the session")
@@ -103,6 +103,11 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     attach = _add(actions, "attach", "open a session's kernel in jupyter console")
     attach.add_argument("name", metavar="NAME", help="name of the session")
     attach.add_argument("--print", action="store_true", help="only say how")
+    branch = _add(actions, "branch", "make a second session with the same variables")
+    branch.add_argument("name", metavar="NAME", help="name of the session")
+    branch.add_argument("new", metavar="NEW", help="name of the second one, which is new")
+    rewind = _add(actions, "rewind", "take a session's variables back to its checkpoint")
+    rewind.add_argument("name", metavar="NAME", help="name of the session")
     _add_packages(commands)
     _add(commands, "environments", "list where sessions can run")
     _add(commands, "tools", "list the tools of a server")

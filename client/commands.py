@@ -104,13 +104,18 @@ class _Command:
         return self._tell("list_files", directory=options.directory, pattern=options.pattern)
 
     def sessions(self) -> int:
-        if self._options.action == "export":
-            return self._export(self._options.name, self._options.file)
-        if self._options.action == "attach":
-            listed = self._connection.call("list_sessions")
-            self._progress.clear()
-            found = told_by_server(listed.meta, self._options.name)
-            return attach(found, self._options.print)
+        options = self._options
+        match options.action:
+            case "export":
+                return self._export(options.name, options.file)
+            case "attach":
+                listed = self._connection.call("list_sessions")
+                self._progress.clear()
+                return attach(told_by_server(listed.meta, options.name), options.print)
+            case "branch":
+                return self._tell("branch_session", session=options.name, new_session=options.new)
+            case "rewind":
+                return self._tell("rewind_session", session=options.name)
         return self._tell("list_sessions")
 
     def _export(self, name: str, file: Path) -> int:

@@ -349,6 +349,8 @@ class TestTwoTokens:
             ("list_variables", {"session": way}),
             ("restart_session", {"session": way}),
             ("close_session", {"session": way}),
+            ("rewind_session", {"session": way}),
+            ("branch_session", {"session": way, "new_session": f"{way} 2"}),
         ):
             refused = await you.call_tool_mcp(tool, arguments)
             assert refused.is_error
