@@ -18,6 +18,7 @@ CHECKS = (
     Check("limits", machine.limits),
     Check("sessions' Python", programs.session_python, 15.0),
     Check("environments", programs.environments, 15.0),
+    Check("checkpoints", places.checkpoints),
     Check("isolation", programs.isolation),
     Check("HTTP port", places.http_port),
     Check("page", places.page_port),

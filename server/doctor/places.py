@@ -49,6 +49,19 @@ def settings() -> Iterator[Finding]:
     yield ok("settings", f"from {where}")
 
 
+def checkpoints() -> Iterator[Finding]:
+    """Whether sessions go on from one."""
+    name, known = "checkpoints", _known()
+    if sys.platform != "linux":
+        yield ok(name, "none on this system, they need Linux: after a crash a session begins anew")
+    elif known is None:
+        yield warning(name, NOT_CHECKED, FIRST)
+    elif not known.checkpoints:
+        yield ok(name, "off (RMI_CHECKPOINT=off): after a crash a session begins anew")
+    else:
+        yield ok(name, "kept where it is safe: after a crash a session goes on from its own")
+
+
 def projects() -> Iterator[Finding]:
     """The one directory that tools reach."""
     name, known = "projects directory", _known()

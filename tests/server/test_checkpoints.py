@@ -238,7 +238,9 @@ class TestTheList:
     async def test_a_refusal_is_told(self, caller: Caller, registry: Registry) -> None:
         await kept(caller, registry)
         thread = "threading.Thread(target=time.sleep, args=(600,), name='t', daemon=True).start()"
-        await caller.run("run_code", code=f"import threading\n{thread}\ntime.sleep(0.5)")
+        await caller.run("run_code", code=f"import threading\n{thread}")
+        for _ in range(2):
+            await caller.run("run_code", code="x")
         session = registry.find("", "default")
         await until(lambda: session.no_checkpoint)
         line = await caller.text("list_sessions")

@@ -27,8 +27,8 @@ COMMAND = [sys.executable, str(ROOT / "client" / "mcp_client.py"), "doctor"]
 NAMES = [
     "Python", "packages", "settings", "projects directory", "state directory",
     "temporary directory", "sockets", "server", "first run", "fork server", "plot", "interrupt",
-    "end", "memory", "limits", "sessions' Python", "environments", "isolation", "HTTP port",
-    "page", "tunnel", "clock", "text",
+    "end", "memory", "limits", "sessions' Python", "environments", "checkpoints",
+    "isolation", "HTTP port", "page", "tunnel", "clock", "text",
 ]  # fmt: skip
 
 
@@ -121,7 +121,7 @@ class TestTheWhole:
         assert lines[0].startswith("ok      Python               CPython 3.")
         assert "warning isolation            none: code in a kernel can do anything" in found.stdout
         assert lines[-1].startswith("Nothing has failed; ")
-        assert lines[-1].endswith(" in 24 checks.")
+        assert lines[-1].endswith(f" in {len(NAMES)} checks.")
 
     def test_wrong_words_are_refused(self, doctor: Doctor) -> None:
         found = doctor.run("--jsno")
@@ -175,6 +175,13 @@ class TestTroubles:
         server, run = here.find("server")
         assert (server.name, run.name, run.level) == ("server", "first run", "failure")
         assert server.level != "failure"
+
+    def test_checkpoints_that_are_off_are_told(self, here: Here) -> None:
+        (found,) = here.find("checkpoints")
+        assert (found.level, found.words.partition(":")[0]) == ("ok", "kept where it is safe")
+        here.set(RMI_CHECKPOINT="off")
+        (found,) = here.find("checkpoints")
+        assert (found.level, found.words.partition(":")[0]) == ("ok", "off (RMI_CHECKPOINT=off)")
 
     def test_a_port_that_is_taken_is_a_warning(self, here: Here) -> None:
         """It may be this very server's."""
