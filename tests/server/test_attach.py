@@ -47,13 +47,8 @@ class TestTheList:
         file = session.connection_file
         assert file is not None
         told = (result.meta or {})[SESSIONS]
-        assert told == [
-            {
-                "name": "default",
-                "connection_file": str(file),
-                "checkpoint": None,
-                "no_checkpoint": ["too little has been run yet for one to be worth it"],
-            }
+        assert [(each["name"], each["connection_file"]) for each in told] == [
+            ("default", str(file))
         ]
         assert str(file.parent) not in str(result.content)
         await caller.call("restart_session")

@@ -28,16 +28,16 @@ async def test_a_session_tells_its_checkpoint_as_soon_as_there_is_one(house: Hou
         await page.until(lambda: page.sessions.get("a", {}).get("checkpoint"))
         checkpoint = page.sessions["a"]["checkpoint"]
         assert checkpoint["run_id"] == run.id and checkpoint["age_s"] >= 0
-        assert checkpoint["warnings"] == ["files open for writing (a.log)"]
+        assert "files open for writing (a.log)" in checkpoint["warnings"]
         assert page.sessions["a"]["no_checkpoint"] == []
         # What it costs is measured a little later.
         await page.until(lambda: page.sessions["a"]["checkpoint"]["memory_mb"])
 
 
-async def test_too_little_is_no_news_and_a_refusal_is(house: House) -> None:
+async def test_that_it_is_too_early_is_no_news_and_a_refusal_is(house: House) -> None:
     browser = house.browser()
     async with browser.watching() as page:
-        await house.result("1")
+        await house.result("1 / 0")
         await page.until(lambda: page.sessions.get("a", {}).get("runs") == 1)
         session = page.sessions["a"]
         assert (session["checkpoint"], session["no_checkpoint"]) == (None, [])
@@ -63,7 +63,7 @@ async def test_a_run_tells_what_was_restored(house: House) -> None:
 async def test_a_session_is_taken_back(house: House) -> None:
     run = await house.result(WORTH)
     await until(lambda: house.registry.find("", "a").checkpoint)
-    await house.result("x.clear()")
+    await house.result("x.clear(); 1 / 0")
     words = (await house.browser().do(do="rewind", session="a"))["words"]
     assert words.startswith(f"Session 'a' is back to what it was after run {run.id}, ")
     again = await house.result("print(x)")
@@ -104,7 +104,7 @@ async def test_a_branch_appears_and_has_a_history_of_its_own(house: House) -> No
 async def test_what_cannot_be_done_is_refused_in_one_sentence(
     house: House, status: int, asked: dict[str, object]
 ) -> None:
-    await house.result("1")
+    await house.result("1 / 0")
     words = (await house.browser().do(status, **asked))["error"]
     assert words.endswith(".") and "\n" not in words
     assert [each.name for each in house.registry.sessions("")] == ["a"]
