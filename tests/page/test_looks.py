@@ -323,6 +323,7 @@ class TestRuns:
         dialog = page.get_by_role("dialog")
         buttons: dict[str, tuple[Locator, str]] = {
             "stop": (card.get_by_role("button", name="Stop run"), "Stop it"),
+            "branch": (page.get_by_role("button", name="Branch…"), "Branch"),
             "restart": (page.get_by_role("button", name="Restart…"), "Restart"),
             "close": (page.get_by_role("button", name="Close…"), "Close the session"),
         }
