@@ -120,6 +120,9 @@ class TestChoosing:
             told_by_server({"rmi-agent/sessions": listed}, "default")
         with pytest.raises(ServerError, match="has no session 'other' with a living kernel"):
             told_by_server({"rmi-agent/sessions": listed}, "other")
+        cold = [*listed, {"name": "cold", "connection_file": None}]
+        with pytest.raises(ServerError, match=r"no session 'cold' .* Those that it has: 'default'"):
+            told_by_server({"rmi-agent/sessions": cold}, "cold")
         with pytest.raises(ServerError, match="too old"):
             told_by_server(None, "default")
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 from fastmcp import Client
 from mcp_types import TextResourceContents
@@ -140,8 +141,9 @@ class TestBranching:
         ]
         await caller.run("run_code", code="x", session="b")
         await caller.text("close_session", session="b")
-        cells = json.loads(await read(caller, "session://b/notebook"))["cells"]
-        assert ["".join(cell["source"]) for cell in cells] == [words, "x"]
+        notebook = nbformat.reads(await read(caller, "session://b/notebook"), as_version=4)
+        nbformat.validate(notebook)
+        assert [cell.source for cell in notebook.cells] == [words, "x"]
         cells = json.loads(await read(caller, "session://default/notebook"))["cells"]
         assert ["".join(cell["source"]) for cell in cells] == ["x = 1"]
 

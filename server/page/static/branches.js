@@ -14,7 +14,8 @@ const waits = (session) => {
 };
 
 export function rewind(session) {
-  const { warnings } = session.checkpoint;
+  const warnings = session.checkpoint?.warnings;
+  if (!warnings) return;
   confirm({
     title: `Take ${session.name} back?`,
     lost: [`Its variables go back to what they were ${checkpointOf(session)}; what was run since is lost.`,

@@ -11,13 +11,10 @@ const since = (session) => (performance.now() - session.told) / 1000;
 const age = (session) => (session.age ?? 0) + since(session);
 const idle = (session) => (session.idle ?? 0) + since(session);
 
-/** What goes back to a checkpoint, which few need, is fetched when it is asked for. */
+/** What has to do with checkpoints, which few need, is fetched when it is asked for. */
 const later = (name) => async (session) => {
-  try {
-    (await import("./branches.js"))[name](session);
-  } catch {
-    tell("The server cannot be reached.");
-  }
+  const module = await import("./branches.js").catch(() => tell("The server cannot be reached."));
+  module?.[name](session);
 };
 
 /** "after run 12, 3 min ago": where the session would go back to. */
