@@ -121,7 +121,8 @@ class TestTheWhole:
         assert lines[0].startswith("ok      Python               CPython 3.")
         assert "warning isolation            none: code in a kernel can do anything" in found.stdout
         assert lines[-1].startswith("Nothing has failed; ")
-        assert lines[-1].endswith(f" in {len(NAMES)} checks.")
+        # One of them is of the hosts that name this server.
+        assert lines[-1].endswith(f" in {len(NAMES) + 1} checks.")
 
     def test_wrong_words_are_refused(self, doctor: Doctor) -> None:
         found = doctor.run("--jsno")
