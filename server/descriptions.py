@@ -80,8 +80,9 @@ Linux) the answer says why, and the session is as it was.""",
 Take a session back to its last checkpoint: its variables are again what they were after an
 earlier run, which the answer names.
 
-Use this when a run has spoilt loaded data. Only memory goes back: files, databases and the
-network are not undone. list_sessions says after which run the checkpoint is.""",
+The checkpoint is a recent one, at times that of the very last run: list_sessions says of which.
+Branch a session before you try what may spoil its data. Only memory goes back: files,
+databases and the network are not undone.""",
     "install_packages": """\
 Install packages into the session's own environment, by conda, uv or pip as fits it.
 

@@ -105,7 +105,7 @@ class TestTransports:
             async with shared.client(way) as client:
                 tools = await client.list_tools()
                 found.append({tool.name: tool.input_schema for tool in tools})
-        assert len(found[0]) == 15
+        assert len(found[0]) == 17
         assert "install_packages" not in found[0]
         assert found[0] == found[1] == found[2]
 
