@@ -91,7 +91,11 @@ class Checkpoints:
     def _look(self) -> Facts:
         machinery, guest, files = self._machinery, self._guest, open_files()
         own = machinery.descriptors(files)
-        self._files = {fd: what for fd, what in files.items() if fd not in own}
+        # What was closed meanwhile was libzmq's: no program runs.
+        still = open_files()
+        self._files = {
+            fd: what for fd, what in files.items() if fd not in own and still.get(fd) == what
+        }
         return self._surveyor.look(
             machinery.threads() | guest.threads(),
             self._files,
