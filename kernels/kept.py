@@ -29,6 +29,14 @@ class CheckpointFacts:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where the state of a branch is from: the session of this name, after the run of this id."""
+
+    session: str
+    run_id: str
+
+
+@dataclass(frozen=True)
 class Rewound:
     """A session has gone back to its checkpoint. `run_id`, `age_s` and `warnings`: as in
     `CheckpointFacts`; `words`: the same, for users."""

@@ -17,7 +17,7 @@ from kernels.ended import Ended, Memory
 from kernels.errors import BadRequest, SessionError, SessionNotFound
 from kernels.execution import FileRequest
 from kernels.history import History
-from kernels.kept import Rewound
+from kernels.kept import Origin, Rewound
 from kernels.kernel import Backend, Kernel
 from kernels.limits import Limits
 from kernels.pool import Pool
@@ -306,6 +306,7 @@ class Registry:
             await kept.checkpoint.close()
             raise
         branch = self._new(key, session.environment)
+        branch.origin = Origin(session.name, kept.run_id)
         try:
             await branch.begin_from(kept)
         except BaseException:

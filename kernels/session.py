@@ -15,7 +15,7 @@ from kernels.archive import Archive
 from kernels.errors import SessionError
 from kernels.imported import imported_of
 from kernels.keeping import Keeper
-from kernels.kept import CheckpointFacts, Kept, Rewound
+from kernels.kept import CheckpointFacts, Kept, Origin, Rewound
 from kernels.kernel import Kernel
 from kernels.news import News, restored
 from kernels.recording import Recording
@@ -66,6 +66,8 @@ class Session:
         self.name, self.owner = name, owner
         #: Where its kernels run, for as long as it lives; None: where the server's usual ones do.
         self.environment = environment
+        #: Where its state is from, if it has not begun with nothing.
+        self.origin: Origin | None = None
         self._archive = archive
         #: Monotonic time of the last use, in seconds.
         self.used = self._made = time.monotonic()

@@ -2,38 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from kernels.keeping import NOT_YET
 from kernels.registry import Registry
 from kernels.session import Session
 from kernels.transcript import clean
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where the state of a branch is from: the session of this name, after the run of this id."""
-
-    session: str
-    run_id: str
-
-    @property
-    def words(self) -> str:
-        """The same as a sentence."""
-        return (
-            f"Branched from session {self.session!r} after run {self.run_id}, whose variables it "
-            "began with."
-        )
-
-
-_origins: WeakKeyDictionary[Session, Origin] = WeakKeyDictionary()
-
-
-def origin_of(session: Session) -> Origin | None:
-    """Where its state is from; None: it has begun with nothing."""
-    return _origins.get(session)
 
 
 async def rewind(registry: Registry, owner: str, name: str) -> str:
@@ -52,12 +26,9 @@ async def branch(registry: Registry, owner: str, name: str, new_name: str) -> st
     """Have a second session with the same state; a sentence or two that tell of it. Raises as
     `Registry.branch`."""
     session = await registry.branch(owner, name, new_name)
-    checkpoint = session.checkpoint
-    after, warnings = "", ""
-    if checkpoint is not None:
-        _origins[session] = Origin(name, checkpoint.run_id)
-        after = f" after run {checkpoint.run_id}"
-        warnings = clean(", ".join(checkpoint.warnings))
+    checkpoint, origin = session.checkpoint, session.origin
+    after = f" after run {origin.run_id}" if origin is not None else ""
+    warnings = clean(", ".join(checkpoint.warnings)) if checkpoint is not None else ""
     words = (
         f"Session {new_name!r} has the variables of session {name!r}{after}. Both go on apart, "
         "with the same files, databases and network."
@@ -97,6 +68,17 @@ def facts(session: Session) -> dict[str, Any]:
         },
         "no_checkpoint": [clean(reason) for reason in session.no_checkpoint],
     }
+
+
+def origin_words(session: Session) -> str:
+    """A sentence on where its state is from; "" if it has begun with nothing."""
+    origin = session.origin
+    if origin is None:
+        return ""
+    return (
+        f"Branched from session {origin.session!r} after run {origin.run_id}, whose variables it "
+        "began with."
+    )
 
 
 def span(seconds: float) -> str:

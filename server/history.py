@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kernels.registry import Registry
-from server.checkpoints import origin_of
+from server.checkpoints import origin_words
 
 
 async def history(registry: Registry, owner: str, name: str) -> str:
@@ -13,5 +13,4 @@ async def history(registry: Registry, owner: str, name: str) -> str:
 
     runs = registry.runs(owner, name)
     sessions = [each for each in registry.sessions(owner) if each.name == name]
-    origin = origin_of(sessions[0] if sessions else runs[-1].session)
-    return await notebook_of(runs, origin.words if origin is not None else "")
+    return await notebook_of(runs, origin_words(sessions[0] if sessions else runs[-1].session))
