@@ -25,6 +25,12 @@ assert sys.platform == "linux"
 
 _PAUSE_HARD = 2
 _EPOLL = "anon_inode:[eventpoll]"
+#: Modules that have one.
+_TRACKERS = (
+    "multiprocessing.resource_tracker",
+    "loky.backend.resource_tracker",
+    "joblib.externals.loky.backend.resource_tracker",
+)
 #: How the names of its libraries begin, that of each package its own.
 _GOMP = "libgomp"
 
@@ -156,11 +162,11 @@ def helpers() -> Tuple[Set[int], Set[int]]:
 def _trackers() -> List[Any]:
     """What looks after multiprocessing's resources, in the standard library and in loky."""
     found = []
-    for name, module in list(sys.modules.items()):
-        if name.endswith(".resource_tracker"):
-            tracker = getattr(module, "_resource_tracker", None)
-            if getattr(tracker, "_pid", None) is not None:
-                found.append(tracker)
+    # Not all modules are gone through: that would write to each, and the copy have its memory.
+    for name in _TRACKERS:
+        tracker = getattr(sys.modules.get(name), "_resource_tracker", None)
+        if getattr(tracker, "_pid", None) is not None:
+            found.append(tracker)
     return found
 
 

@@ -56,6 +56,8 @@ class Kernel:
 
     def fork(self, control: int, modules: List[str]) -> Dict[str, Any]:
         """Be a template. Returns in each kernel that is forked, with the facts for it."""
+        # What each of the kernels needs when it begins.
+        import _rmi_guest.checkpoint  # type: ignore[import-not-found]  # noqa: F401
         from _rmi_guest.forking import TAG, Identity  # type: ignore[import-not-found]
         from _rmi_guest.template import Template  # type: ignore[import-not-found]
 
@@ -72,7 +74,7 @@ class Kernel:
 
     def begin(self, facts: Dict[str, Any]) -> None:
         """The second: be a kernel until the end."""
-        from _rmi_guest import ring, session  # type: ignore[import-not-found]
+        from _rmi_guest import ring, session
 
         fds, warden = facts.get("fds"), facts.get("warden")
         for fd in [*(fds or ()), *([warden] if warden else ())]:
@@ -97,7 +99,7 @@ class Kernel:
         guest.end()
 
     def _checkpoints(self, guest: Any, facts: Dict[str, Any], warden: int) -> Any:
-        from _rmi_guest.checkpoint import Checkpoints  # type: ignore[import-not-found]
+        from _rmi_guest.checkpoint import Checkpoints
         from _rmi_guest.forking import Identity
 
         identity = self._identity or Identity()
