@@ -20,6 +20,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import types
 import uuid
 from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
@@ -38,6 +39,7 @@ _grave: List[Any] = []
 _THREADS = ("iopub_thread", "control_thread", "heartbeat", "shell_channel_thread")
 _CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 _PACKAGES = ("zmq", "ipykernel", "_rmi_guest")
+_MOMENT = 0.0002
 _FOLDERS = tuple(
     os.path.dirname(file) + os.sep for file in (zmq.__file__, ipykernel.__file__, __file__)
 )
@@ -57,6 +59,10 @@ class Machinery:
 
     def _note(self, files: Set[int], loops: Set[Any]) -> None:
         """All that there is, but for these, is the kernel's."""
+        heartbeat = self._app.heartbeat
+        while heartbeat.is_alive() and not hasattr(heartbeat, "socket"):
+            # It makes its own in its thread, and a context of libzmq's with it.
+            time.sleep(_MOMENT)
         self._files = {fd: what for fd, what in open_files().items() if fd not in files and fd > 2}
         # The mapping of tornado: those of the kernel's threads.
         self._loops = [loop for loop in _tornado_loops() if loop not in loops]
@@ -75,10 +81,20 @@ class Machinery:
 
     def descriptors(self, files: Optional[Dict[int, str]] = None) -> Set[int]:
         """Its open descriptors. `files`: those that are open at all."""
+        files = open_files() if files is None else files
         found, address = set(), self._app.ip + "-"
-        for fd, what in (open_files() if files is None else files).items():
+        for fd, what in files.items():
             if self._files.get(fd) == what or _is_at(fd, what, address):
                 found.add(fd)
+        return found | (self._made_late() & files.keys())
+
+    def _made_late(self) -> Set[int]:
+        """Those of the sockets that a thread makes when it first has something to say."""
+        found = set()
+        for each in list(getattr(self._app.iopub_thread, "_event_pipes", {}).values()):
+            # Whose thread has ended is closed by and by.
+            with contextlib.suppress(zmq.ZMQError):
+                found.add(each.getsockopt(zmq.FD))
         return found
 
     # -- in a copy
