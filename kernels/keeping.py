@@ -26,6 +26,8 @@ _UNFIT = "no kernel could be made of it"
 SHORT = "memory is short"
 #: Those that say no more than that it is too early for one.
 NOT_YET = frozenset((_NOTHING, _TOO_LITTLE, _SOON))
+#: Those that nothing that a program does could mend.
+_NEVER = frozenset((OFF, _PLATFORM, _LANGUAGE, _KIND))
 
 
 class Keeper:
@@ -54,8 +56,10 @@ class Keeper:
         self._resuming: asyncio.Task[tuple[Kept, Kernel] | None] | None = None
         #: Bytes of the kernel's memory when it was looked at last.
         self._size = 0
-        #: Bytes that the checkpoint costs, and whether that is still so.
-        self.cost, self._is_measured = 0, False
+        #: Bytes that the checkpoint costs, as it was measured last.
+        self.cost = 0
+        #: How often that may have changed, and how often it had when it was measured.
+        self._changes, self._measured_at = 0, -1
 
     # -- for everybody
 
@@ -83,6 +87,13 @@ class Keeper:
             return (_SOON,)
         return (_TOO_LITTLE if self._worth.runs else _NOTHING,)
 
+    @property
+    def excuse(self) -> str:
+        """Why variables are gone that a checkpoint would have kept, in words for the result that
+        says so; "": it was too early for one, or there are none here at all."""
+        reasons = [why for why in self.reasons if why not in NOT_YET | _NEVER]
+        return f"no checkpoint: {'; '.join(reasons)}" if reasons else ""
+
     # -- what happens in the session
 
     def begin(self, kernel: Kernel, fresh: bool) -> None:
@@ -96,7 +107,8 @@ class Keeper:
     def stand_aside(self, for_others: bool = False) -> None:
         """Something is about to run, `for_others`: for an attached client. It does not wait for a
         checkpoint that the kernel has not been asked for yet."""
-        self._moment, self._is_measured = None, False
+        self._moment = None
+        self._changes += 1
         self._blurred = self._blurred or for_others
         if self._taking is not None and not self._asked:
             self._taking.cancel()
@@ -149,7 +161,8 @@ class Keeper:
 
     async def _have(self, kept: Kept | None, *reasons: str) -> None:
         old, self._kept, self._reasons = self._kept, kept, reasons
-        self.cost, self._is_measured = 0, False
+        self.cost = 0
+        self._changes += 1
         if old is not None:
             await old.checkpoint.close()
 
@@ -181,13 +194,14 @@ class Keeper:
         kept = self._kept
         if kept is None:
             return None
+        why = _ENDED if kept.checkpoint.exited.is_set() else _UNFIT
         try:
             kernel = await kept.checkpoint.resume()
         except (KernelError, OSError):
-            await self.give_up(_ENDED if kept.checkpoint.exited.is_set() else _UNFIT)
+            await self.give_up(why)
             return None
         self._worth = self._worth.after_checkpoint(kept.checkpoint.fork_ms / 1000)
-        self._is_measured = False
+        self._changes += 1
         return kept, kernel
 
     async def take_another(self, moment: Moment) -> Kept:
@@ -224,10 +238,12 @@ class Keeper:
 
     async def measure(self) -> None:
         """Find out what it costs now, as `cost`."""
-        facts = self.facts
-        if facts is None:
+        kept = self.kept
+        if kept is None:
             self.cost = 0
-        elif not self._is_measured:
+        elif self._measured_at != self._changes:
             # While something runs it may become more.
-            self._is_measured = not self._busy()
-            self.cost = await asyncio.to_thread(facts.private_memory)
+            changes = -1 if self._busy() else self._changes
+            cost = await asyncio.to_thread(kept.facts.private_memory)
+            if self.kept is kept:
+                self.cost, self._measured_at = cost, changes

@@ -278,8 +278,7 @@ class Registry:
     async def rewind(self, owner: str, name: str) -> Rewound:
         """Have the session go back to its checkpoint, when its turn comes. Raises
         `SessionNotFound`, and `SessionError` when it has none."""
-        # Not given up half-way when whoever asked goes away; nor is a branch.
-        return await asyncio.shield(self.find(owner, name).rewind())
+        return await self.find(owner, name).rewind()
 
     async def branch(self, owner: str, name: str, new_name: str) -> Session:
         """A second session with the same state, when the first one's turn comes; both go on apart.
@@ -290,7 +289,7 @@ class Registry:
         """
         session, key = self.find(owner, name), (owner, check_name(new_name))
         self._check_new(key)
-        return await asyncio.shield(self._branch(session, key))
+        return await session.in_turn(lambda: self._branch(session, key))
 
     def _check_new(self, key: tuple[str, str]) -> None:
         if key in self._sessions:

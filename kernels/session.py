@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kernels.archive import Archive
 from kernels.errors import SessionError
@@ -31,6 +31,8 @@ from kernels.visits import Enrolment, Visits
 if TYPE_CHECKING:
     from kernels.environments.environment import Chosen
     from kernels.kernelspecs import Kernelspec
+
+Value = TypeVar("Value")
 
 
 class SessionState(StrEnum):
@@ -236,6 +238,8 @@ class Session:
                 # What threads of the run that is undone have still printed.
                 kernels.take_late()
                 result = restored(result, kept.run_id, kept.words)
+            elif kernels.excuse:
+                result = replace(result, notes=(*result.notes, kernels.excuse))
         elif result.status is Status.OK:
             kernels.succeeded(tenure.kernel, run.id, result.duration)
         result = self._news.tell(result, run.notes)
@@ -280,18 +284,19 @@ class Session:
     async def rewind(self) -> Rewound:
         """Go back to the checkpoint, when its turn comes: what was run since is undone, as far as
         it is memory. Raises `SessionError` when there is none; the session is as it was then."""
-        async with self._step():
-            kept = await self._kernels.go_back()
-            if self.runs:
-                # These were asked for before, perhaps by others, who are to know.
-                self._news.add(kept.words, restored_to=kept.run_id)
-            return kept.rewound
+        return await self.in_turn(self._rewind)
+
+    async def _rewind(self) -> Rewound:
+        kept = await self._kernels.go_back()
+        if self.runs:
+            # These were asked for before, perhaps by others, who are to know.
+            self._news.add(kept.words, restored_to=kept.run_id)
+        return kept.rewound
 
     async def split(self) -> Kept:
-        """A checkpoint of its state as it is when its turn comes, which is the caller's to close.
-        Raises `SessionError`."""
-        async with self._step():
-            return await self._kernels.split()
+        """A checkpoint of its state as it is, which is the caller's to close. To be called in its
+        turn. Raises `SessionError`."""
+        return await self._kernels.split()
 
     async def begin_from(self, kept: Kept) -> None:
         """Have the state of a checkpoint, which is its own from now on. For a session that was
@@ -299,16 +304,23 @@ class Session:
         async with self._turn:
             await self._kernels.begin_from(kept)
 
-    @contextlib.asynccontextmanager
-    async def _step(self) -> AsyncIterator[None]:
-        """Its turn, which comes as that of a run does, after what attached clients run."""
+    async def in_turn(self, step: Callable[[], Coroutine[Any, Any, Value]]) -> Value:
+        """What `step` returns, which is called when its turn comes: as that of a run does, after
+        what attached clients run. Who waits for it may give up before that; once begun, it goes on
+        to its end. Raises `SessionError` when the session ends before."""
         async with self._queue, self._turn:
-            # Which end, when the session does.
+            # What attached clients run ends, when the session does.
             await self._kernels.rest(asyncio.Event())
             if self._closed:
                 raise SessionError(f"Session {self.name!r} has just been closed.")
-            yield
-            self.used = time.monotonic()
+            doing = asyncio.create_task(step())
+            try:
+                return await asyncio.shield(doing)
+            finally:
+                while not doing.done():
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await asyncio.wait({doing})
+                self.used = time.monotonic()
 
     def _refuse_when_closed(self) -> None:
         if self._closed:

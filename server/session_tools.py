@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from typing import Any
 
+from fastmcp import Context
 from fastmcp.tools.base import ToolResult
 
 from kernels.errors import KernelError
@@ -17,6 +19,7 @@ from kernels.visits import Visit
 from server import checkpoints
 from server.arguments import NewSession, SessionName, refusal
 from server.checkpoints import span
+from server.news import told
 from server.principal import principal
 from server.questions import Audience
 from server.settings import Settings
@@ -100,16 +103,32 @@ class SessionTools:
         return _with_output(f"Session {session!r} closed: its variables are gone.", printed)
 
     async def branch_session(
-        self, new_session: NewSession, session: SessionName = "default"
+        self, ctx: Context, new_session: NewSession, session: SessionName = "default"
     ) -> str:
-        try:
-            return await checkpoints.branch(self._registry, principal(), session, new_session)
-        except KernelError as error:
-            raise refusal(error) from None
+        registry, owner = self._registry, principal()
+        return await self._in_turn(
+            ctx, session, lambda: checkpoints.branch(registry, owner, session, new_session)
+        )
 
-    async def rewind_session(self, session: SessionName = "default") -> str:
+    async def rewind_session(self, ctx: Context, session: SessionName = "default") -> str:
+        registry, owner = self._registry, principal()
+        return await self._in_turn(
+            ctx, session, lambda: checkpoints.rewind(registry, owner, session)
+        )
+
+    async def _in_turn(
+        self, ctx: Context, session: str, begin: Callable[[], Coroutine[Any, Any, str]]
+    ) -> str:
+        """What `begin` returns, which waits for the session's turn; its caller hears of that."""
+
+        def work(tell: Callable[[str], None]) -> Coroutine[Any, Any, str]:
+            runs = self._registry.find(principal(), session).runs
+            if runs:
+                tell(f"waiting for run {runs[-1].id} to end")
+            return begin()
+
         try:
-            return await checkpoints.rewind(self._registry, principal(), session)
+            return await told(ctx, work)
         except KernelError as error:
             raise refusal(error) from None
 

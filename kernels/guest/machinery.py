@@ -210,12 +210,15 @@ def _tornado_loops() -> List[Any]:
 
 
 def _is_at(fd: int, what: str, address: str) -> bool:
-    """Whether it is a socket of an address of the kernel's."""
+    """Whether it is a socket at an address of the kernel's, or one that it has connected to such an
+    address itself: libzmq does so when it comes to it, and again when a connection is lost."""
     if not what.startswith("socket:"):
         return False
     with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fd)) as sock:
-        name = sock.getsockname() if sock.family == socket.AF_UNIX else ""
-        return isinstance(name, str) and name.startswith(address)
+        if sock.family == socket.AF_UNIX:
+            if str(sock.getsockname()).startswith(address):
+                return True
+            return str(sock.getpeername()).startswith(address)
     return False
 
 

@@ -62,7 +62,7 @@ class Metrics(Middleware):
             "rmi_output_bytes", "Text that programs have written, as UTF-8.", registry=every
         )
         self._starts = Counter(
-            "rmi_kernel_starts", "Kernels that sessions have got.", ["kind"], registry=every
+            "rmi_kernel_starts", "Fresh kernels that sessions have got.", ["kind"], registry=every
         )
         self._start_seconds = Histogram(
             "rmi_kernel_start_seconds",

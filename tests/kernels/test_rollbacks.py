@@ -55,6 +55,11 @@ SPOIL = (
     " daemon=True).start()\nprint(f'child={child.pid}', flush=True)\n"
 )
 
+THREAD = (
+    "import threading; stop = threading.Event()\n"
+    "thread = threading.Thread(target=stop.wait, name='mine', daemon=True); thread.start()"
+)
+
 
 @pytest.fixture
 def policy() -> Policy:
@@ -234,7 +239,7 @@ class TestEnds:
 
 
 class TestNone:
-    """Sessions that have no checkpoint lose their state, as ever; why, can be asked."""
+    """Sessions that have no checkpoint lose their state, as ever; why, is told and can be asked."""
 
     async def test_one_that_is_killed(self, house: House) -> None:
         await house.keep("x = 1")
@@ -245,7 +250,10 @@ class TestNone:
         assert "killed" in reason
         result = await house.run("import os; os._exit(1)")
         assert (result.state, result.restored_to) == (State.LOST, None)
-        assert "session restarted: its variables are gone" in result.notes
+        assert result.notes == (
+            "session restarted: its variables are gone",
+            "no checkpoint: it has ended: memory was short, or somebody has killed it",
+        )
         result = await house.run("'x' in globals()")
         assert result.notes == ("in a fresh kernel",)
 
@@ -260,6 +268,7 @@ class TestNone:
         os.kill(session.checkpoint.pid, signal.SIGSTOP)  # type: ignore[union-attr,arg-type]
         result = await house.run("import os; os._exit(1)")
         assert result.state is State.LOST
+        assert result.notes[-1] == "no checkpoint: no kernel could be made of it"
         assert house.processes() == set()
         assert await house.tell("print('x' in globals())") == "False"
         assert session.checkpoint is not None or session.no_checkpoint
@@ -285,15 +294,28 @@ class TestNone:
         """The one of an earlier run stays, and is still true."""
         kept = await house.keep("x = 1")
         session = house.session()
-        await house.run(
-            "x = 2; import threading; stop = threading.Event()\n"
-            "t = threading.Thread(target=stop.wait, name='mine', daemon=True); t.start()"
-        )
+        await house.run(f"x = 2; {THREAD}")
         await until(lambda: session.no_checkpoint)
         assert session.no_checkpoint == ("threads are running (mine)",)
         result = await house.run("import os; os._exit(1)")
         assert (result.state, result.restored_to) == (State.RESTORED, kept)
         assert await house.tell("print(x)") == "1"
+
+    async def test_what_has_kept_it_from_being_is_told_with_the_loss(self, house: House) -> None:
+        """Whether a run ends the kernel, or it ends in between."""
+        why = "no checkpoint: threads are running (mine)"
+        await house.run(THREAD)
+        await until(lambda: house.session().no_checkpoint == (why.partition(": ")[2],))
+        result = await house.run("import os; os._exit(1)")
+        assert result.notes == ("session restarted: its variables are gone", why)
+        await house.run(THREAD)
+        session = house.session()
+        await until(lambda: session.no_checkpoint == (why.partition(": ")[2],))
+        os.kill(session.pid, signal.SIGKILL)  # type: ignore[arg-type]
+        await until(lambda: not session.kernel_lives)
+        result = await house.run("x = 1")
+        assert (result.state, result.notes[-1]) == (State.LOST, why)
+        assert (await house.run("x")).notes == ()
 
     @pytest.mark.parametrize("policy", [Policy(grace=0.5, checkpoints=False)])
     async def test_when_they_are_off(self, house: House) -> None:

@@ -90,15 +90,47 @@ class TestGoingBack:
     async def test_a_run_under_way_is_waited_for(
         self, caller: Caller, registry: Registry, projects: Path
     ) -> None:
+        """Whoever waits is told what for."""
+        heard = asyncio.Event()
+
+        async def hear(progress: float, total: float | None, message: str | None) -> None:
+            if message == "waiting for run 2 to end":
+                heard.set()
+
         await kept(caller, registry)
         code = "import os, time\nwhile not os.path.exists('go'): time.sleep(0.01)\nx = None\n1 / 0"
         run = asyncio.create_task(caller.run("run_code", code=code))
         await until(lambda: registry.find("", "default").runs)
-        back = asyncio.create_task(caller.text("rewind_session"))
+        back = asyncio.create_task(caller.client.call_tool("rewind_session", progress_handler=hear))
+        async with asyncio.timeout(20):
+            await heard.wait()
         (projects / "go").touch()
         assert (await run)[1]["status"] == "error"
-        assert "is back to what it was after run 1" in await back
+        assert "is back to what it was after run 1" in str((await back).content)
         assert (await caller.run("run_code", code="x"))[0][0] == "[1, 2, 3]\n"
+
+    @both_eras
+    async def test_a_call_that_is_given_up_while_it_waits_undoes_nothing(
+        self, caller: Caller, registry: Registry, projects: Path
+    ) -> None:
+        await kept(caller, registry)
+        session, heard = registry.find("", "default"), asyncio.Event()
+
+        async def hear(progress: float, total: float | None, message: str | None) -> None:
+            heard.set()
+
+        code = "import os, time\nwhile not os.path.exists('go'): time.sleep(0.01)\nx = None\n1 / 0"
+        run = asyncio.create_task(caller.run("run_code", code=code))
+        await until(lambda: session.runs)
+        back = asyncio.create_task(caller.client.call_tool("rewind_session", progress_handler=hear))
+        async with asyncio.timeout(20):
+            await heard.wait()
+        back.cancel()
+        await asyncio.wait({back})
+        await until(lambda: not session._queue._waiters)
+        (projects / "go").touch()
+        await run
+        assert (await caller.run("run_code", code="print(x)"))[0][0] == "None\n"
 
     async def test_without_a_checkpoint_nothing_changes(
         self, caller: Caller, registry: Registry
@@ -306,8 +338,12 @@ async def test_figures(settings: Settings, projects: Path) -> None:
         assert found.of("rmi_checkpoints") == found.of("rmi_checkpoint_memory_bytes") == 0
         caller = Caller(client)
         await kept(caller, registry)
-        await until(lambda: registry.find("", "default").keeper.cost)
-        found = await scrape(metrics)
+        keeper = registry.find("", "default").keeper
+        keeper.cost = 0
+        keeper.stand_aside()
+        # However many ask at once.
+        found, again = await asyncio.gather(scrape(metrics), scrape(metrics))
+        assert found.of("rmi_checkpoint_memory_bytes") == again.of("rmi_checkpoint_memory_bytes")
         assert found.of("rmi_checkpoints") == 1
         assert found.of("rmi_checkpoint_memory_bytes") > 500_000
         await caller.run("run_code", code=DIES)
