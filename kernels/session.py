@@ -70,6 +70,9 @@ class Session:
         self.environment = environment
         #: Where its state is from, if it has not begun with nothing.
         self.origin: Origin | None = None
+        #: Where it went back, by the run that was the last to have begun then.
+        self.rewinds: dict[str, Rewound] = {}
+        self._latest = ""
         self._archive = archive
         #: Monotonic time of the last use, in seconds.
         self.used = self._made = time.monotonic()
@@ -223,8 +226,7 @@ class Session:
         tenure = kernels.tenure
         if self._ends or run.stopping or tenure is None:
             return self._not_run(run)
-        self.count += 1
-        kernels.begin(run.id)
+        self._begin(run)
         late, ends = kernels.take_late(), lambda: self._ends
         turn = Turn(tenure.kernel, run, self._policy, late, ends, kernels.end, tenure.attached)
         try:
@@ -246,6 +248,11 @@ class Session:
         if ended and result.state is State.LOST:
             self.announce("in a fresh kernel")
         return replace(result, late=late.text(), environment=self._told_environment)
+
+    def _begin(self, run: Run) -> None:
+        self.count += 1
+        self._latest = run.id
+        self._kernels.begin(run.id)
 
     @property
     def _told_environment(self) -> Chosen | None:
@@ -270,8 +277,7 @@ class Session:
         self.keeper.stand_aside(for_others=True)
         # It goes on already: whatever waits comes after it.
         self.runs.insert(0, run)
-        self.count += 1
-        self._kernels.begin(run.id)
+        self._begin(run)
 
     def visited(self, run: Run, kernel: Kernel) -> None:
         """It is over."""
@@ -291,6 +297,7 @@ class Session:
         if self.runs:
             # These were asked for before, perhaps by others, who are to know.
             self._news.add(kept.words, restored_to=kept.run_id)
+        self.rewinds[self._latest] = kept.rewound
         return kept.rewound
 
     async def split(self) -> Kept:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,15 +12,21 @@ from kernels.result import RunResult, Status
 from kernels.run import Run
 from notebooks.document import Cell, code_cell, dumps, markdown_cell
 
+_NONE: Mapping[str, str] = {}
 
-async def notebook_of(runs: Iterable[Run], before: str = "") -> str:
-    """The notebook's text: a cell for each run, with its output, times, and what became of it;
-    `before`: Markdown for a cell of its own above them.
 
-    Outputs that are no longer kept are named so. A run under way has none yet.
+async def notebook_of(runs: Iterable[Run], words: Mapping[str, str] = _NONE) -> str:
+    """The notebook's text: a cell for each run, with its output, times, and what became of it.
+
+    `words`: Markdown for a cell of its own after the run of that id; of "": above them all. Outputs
+    that are no longer kept are named so. A run under way has none yet.
     """
-    cells = [markdown_cell("before", before)] if before else []
-    return dumps([*cells, *[await _cell(run) for run in runs]])
+    cells = [markdown_cell("before", words[""])] if words.get("") else []
+    for run in runs:
+        cells.append(await _cell(run))
+        if run.id in words:
+            cells.append(markdown_cell(f"after-{run.id}", words[run.id]))
+    return dumps(cells)
 
 
 async def _cell(run: Run) -> Cell:

@@ -84,8 +84,7 @@ class TestGoingBack:
     async def test_what_is_not_restored_is_named(self, caller: Caller, registry: Registry) -> None:
         await kept(caller, registry, WORTH + "\nlog = open('a.log', 'w')")
         words = await caller.text("rewind_session")
-        assert " undone. Not restored: " in words
-        assert words.endswith("files open for writing (a.log).")
+        assert words.endswith(" undone. Not restored: files open for writing (a.log).")
 
     async def test_a_run_under_way_is_waited_for(
         self, caller: Caller, registry: Registry, projects: Path
@@ -158,8 +157,7 @@ class TestBranching:
     async def test_what_it_lacks_is_named(self, caller: Caller) -> None:
         await caller.run("run_code", code="log = open('a.log', 'w')")
         words = await caller.text("branch_session", new_session="b")
-        assert " Shared, or missing in the new one: " in words
-        assert words.endswith("files open for writing (a.log).")
+        assert words.endswith(" Shared, or missing in the new one: files open for writing (a.log).")
 
     async def test_its_history_begins_with_where_it_is_from(self, caller: Caller) -> None:
         """No runs but its own; its notebook says whose variables it began with."""
@@ -232,7 +230,7 @@ class TestResults:
     ) -> None:
         await kept(caller, registry, WORTH + "\nlog = open('a\\nb\\x1b[1mc', 'w')")
         texts, _ = await caller.run("run_code", code=DIES)
-        assert texts[-1].endswith("files open for writing (a bc)]")
+        assert texts[-1].endswith(f"{BACK}; not restored: files open for writing (a bc)]")
 
     async def test_the_notebook_tells_it(self, caller: Caller, registry: Registry) -> None:
         await kept(caller, registry)
@@ -241,6 +239,19 @@ class TestResults:
         facts = cell["metadata"]["rmi-agent"]
         assert (facts["state"], facts["restored_to"]) == ("restored", "1")
         assert BACK in "".join(cell["outputs"][-1]["text"])
+
+    async def test_the_notebook_tells_where_it_went_back(
+        self, caller: Caller, registry: Registry
+    ) -> None:
+        """What was run then, and what since; also if it went back twice."""
+        await kept(caller, registry)
+        await caller.run("run_code", code="x = 2; 1 / 0")
+        for _ in range(2):
+            await caller.text("rewind_session")
+        await caller.run("run_code", code="x = 3")
+        cells = json.loads(await read(caller, "session://default/notebook"))["cells"]
+        assert [cell["cell_type"] for cell in cells] == ["code", "code", "markdown", "code"]
+        assert "".join(cells[2]["source"]) == f"Here {BACK}."
 
 
 class TestTheList:
