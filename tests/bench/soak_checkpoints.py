@@ -42,7 +42,7 @@ _ENDS = (
     "import ctypes; ctypes.string_at(0)",
     "while True: pass",
     "sum(range(10**12))",
-    "while True:\n    try:\n        while True: pass\n    except KeyboardInterrupt: pass",
+    "import time\nwhile True:\n    try: time.sleep(600)\n    except KeyboardInterrupt: pass",
 )
 
 
