@@ -43,6 +43,13 @@ class Outputs:
             self._requests.pop(before.request, None)
         self._cells[key] = self._requests[request] = _Cell(request, Area(self._room, key))
 
+    def cut_off(self, key: str, error: Mapping[str, Any]) -> None:
+        """The cell's kernel could not end it: an error with this content is its last output, unless
+        it has one."""
+        cell = self._cells.get(key)
+        if cell is not None and not any(o["output_type"] == "error" for o in self.of(key)):
+            self._put_out(cell.area, "error", error)
+
     def feed(self, message: Message) -> set[str]:
         """Take a message of any parent; returns the keys of the cells whose outputs it changed.
 

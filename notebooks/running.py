@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -13,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from kernels.execution import CellRequest, first_line
 from kernels.kernel import Message
 from kernels.recording import Mark, Recording
-from kernels.result import RunResult, Status
+from kernels.result import RunResult, State, Status
 from kernels.steps import Doing, Send
-from kernels.transcript import clean
+from notebooks.failures import error_of, line_of
 from notebooks.notebook import Notebook
 from notebooks.reading import Cell
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks whether there is something to save.
 _LOOK = 0.25
-_LINE = re.compile(r"(?:Cell In\s*\[\d+\]|<ipython-input-[^>]*>)[^\n]*?line (\d+)")
 _NO_INPUT = "EOF when reading a line"
 _WIDGETS = "application/vnd.jupyter.widget-state+json"
 
@@ -209,13 +207,16 @@ class NotebookRun:
                 allowed,
             )
         )
+        if self._outputs is not None and (told := error_of(result)) is not None:
+            self._outputs.cut_off(str(number), told)
         self._changed.add(number)
         self._current = None
         if allowed:
             return replace(result, status=Status.OK, exit_code=0, error=None)
         if failed:
             self._stopped = f"{named(number, cell.id)} failed"
-            result = replace(result, error={**error, "file": self.name, "line": self._line(number)})
+            line = line_of(self._outputs.of(str(number))) if self._outputs is not None else None
+            result = replace(result, error={**error, "file": self.name, "line": line})
             if error.get("name") == "EOFError" and error.get("value") == _NO_INPUT:
                 words = (
                     "The cell asked for input and its stdin was at its end; give the answers in "
@@ -223,15 +224,6 @@ class NotebookRun:
                 )
                 result = replace(result, explanation=words)
         return result
-
-    def _line(self, number: int) -> int | None:
-        """The line of a cell in which its error is."""
-        found = None
-        for output in self._outputs.of(str(number)) if self._outputs is not None else ():
-            if output.get("output_type") == "error":
-                for match in _LINE.finditer(clean("\n".join(output.get("traceback") or ()))):
-                    found = found or int(match[1])
-        return found
 
     async def close(self, result: RunResult) -> RunResult:
         """Save all that is not saved yet, and say what was not run."""
@@ -251,6 +243,9 @@ class NotebookRun:
         left = [number for number, _ in self._todo[len(self.cells) :]]
         if left:
             self.words.append(f"Not run: {_numbers(left)}.")
+        undone = [cell.number for cell in self.cells[:-1]]
+        if undone and result.state is State.LOST:
+            self.words.append(f"What {_numbers(undone)} left in variables is gone with the kernel.")
         return result
 
     def _with_earlier(self, state: Mapping[str, Any] | None) -> Mapping[str, Any] | None:

@@ -311,8 +311,10 @@ class TestSaving:
                        "3")  # fmt: skip
         texts, facts = await notebook.run()
         assert facts["status"] == "died" and facts["exit_code"] == 3
-        assert notebook.texts() == ["before\n", "last words\n", ""]
+        dead = "DeadKernelError: The program ended the kernel's process itself, with exit code 3."
+        assert notebook.texts() == ["before\n", f"last words\n{dead}", ""]
         assert "its variables are gone" in texts[-1]
+        assert "Not run: cell 2.\nWhat cell 0 left in variables is gone" in texts[0]
 
     async def test_a_timeout_is_for_each_cell(self, notebook: Notebook) -> None:
         sleep = "import time; time.sleep(0.6)"
