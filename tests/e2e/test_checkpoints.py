@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import re
 import signal
 import sys
@@ -16,12 +18,16 @@ from fastmcp import Client
 from tests.e2e.http_process import HttpProcess, Way
 from tests.e2e.raw import RawServer, gone_within
 from tests.e2e.test_http import WAYS, run, text
+from tests.notebooks.files import file_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="checkpoints are for Linux alone")
 
 #: Worth a checkpoint, because it has taken its time.
 WORTH = "import time\ntime.sleep(0.5)\nx = [1, 2, 3]"
 DIES = "import os; os.kill(os.getpid(), 11)"
+#: A notebook of which two cells have run when the kernel is gone.
+NOTEBOOK = file_of({"source": "x.append(4)"}, {"source": f"print(x)\n{DIES}"}, {"source": "x"})
+UNDONE = "Not run: cell 2.\nWhat cell 0 left in variables is gone with the kernel."
 MINE, YOURS = "m" * 40, "y" * 40
 
 
@@ -63,6 +69,25 @@ class TestOverStdio:
             assert (facts["state"], facts["restored_to"]) == ("restored", after)
             assert said(result).count("variables are back to what they were after run ") == 1
             # One that succeeds might have a checkpoint of its own.
+            assert said(server.call("run_code", code="print(x); 1 / 0")).startswith("[1, 2, 3]\n")
+
+    def test_nor_does_a_notebook(self, server: RawServer, projects: Path) -> None:
+        """It is one run; what its cells have put out is in the file; and again."""
+        after = kept(server)
+        path = projects / "a.ipynb"
+        path.write_bytes(NOTEBOOK)
+        for _ in range(2):
+            result = server.call("run_notebook", file_name="a.ipynb", session="default")
+            facts = result["_meta"]["rmi-agent/run"]
+            assert (facts["status"], facts["restored_to"]) == ("died", after)
+            assert UNDONE in said(result)
+            assert (
+                said(result).count(f"variables are back to what they were after run {after}") == 1
+            )
+            cells = json.loads(path.read_text())["cells"]
+            printed, error = cells[1]["outputs"]
+            assert "".join(printed["text"]) == "[1, 2, 3, 4]\n"
+            assert error["evalue"] == "The kernel crashed with a segmentation fault (SIGSEGV)."
             assert said(server.call("run_code", code="print(x); 1 / 0")).startswith("[1, 2, 3]\n")
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
@@ -128,6 +153,24 @@ class TestOverHttp:
             assert (result.meta or {})["rmi-agent/run"]["state"] == "restored"
             for name in ("stem", "twig"):
                 await client.call_tool("close_session", {"session": name})
+
+    async def test_a_notebook(self, guarded: HttpProcess, way: Way) -> None:
+        """Like any other run."""
+        (guarded.projects / "a.ipynb").write_bytes(NOTEBOOK)
+        async with guarded.client(way, MINE) as client:
+            result = await run(client, WORTH, session="book")
+            after = (result.meta or {})["rmi-agent/run"]["run_id"]
+            async with asyncio.timeout(20):
+                listed = ""
+                while "checkpoint after run" not in listed:
+                    listed = text(await client.call_tool_mcp("list_sessions", {}))
+            arguments = {"file_name": "a.ipynb", "session": "book"}
+            result = await client.call_tool_mcp("run_notebook", arguments)
+            facts = (result.meta or {})["rmi-agent/run"]
+            assert (facts["state"], facts["restored_to"]) == ("restored", after)
+            assert UNDONE in text(result)
+            assert "[1, 2, 3]" in text(await run(client, "x", session="book"))
+            await client.call_tool("close_session", {"session": "book"})
 
     async def test_a_strangers_session_is_not_there(self, guarded: HttpProcess, way: Way) -> None:
         """Nor are names taken by others."""

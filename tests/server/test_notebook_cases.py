@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from fastmcp import Client
 from kernels.registry import Registry
 from server.app import build_server
 from server.settings import Settings
-from tests.conftest import ROOT
+from tests.conftest import ROOT, until
 from tests.server.caller import Caller
 
 CASES = ROOT.parent / "shared" / "cases" / "nbclient"
@@ -94,6 +95,25 @@ async def run(caller: Caller, projects: Path, name: str, **more: Any) -> tuple[l
 async def test_a_kernel_that_ends_itself(caller: Caller, projects: Path) -> None:
     _, facts = await run(caller, projects, "Autokill")
     assert facts["status"] == "died"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="checkpoints are for Linux alone")
+@pytest.mark.parametrize(("name", "status"), [("Autokill", "died"), ("Interrupt", "timeout")])
+async def test_one_that_ends_a_kernel_which_has_a_checkpoint(
+    caller: Caller, registry: Registry, projects: Path, name: str, status: str
+) -> None:
+    """The session goes on from there, and others run in it as ever."""
+    code = "import time; time.sleep(0.5); x = [1, 2]"
+    await caller.run("run_code", code=code, session="work")
+    await until(lambda: registry.find("", "work").checkpoint)
+    for _ in range(2):
+        _, facts = await run(caller, projects, name, session="work", timeout=1)
+        assert (facts["status"], facts["state"], facts["restored_to"]) == (status, "restored", "1")
+    path = projects / "Factorials.ipynb"
+    await run(caller, projects, "Factorials", session="work")
+    assert outputs_of(path) == outputs_of(CASES / path.name)
+    texts, _ = await caller.run("run_code", code="x", session="work")
+    assert texts[0] == "[1, 2]\n"
 
 
 async def test_input_fails_at_once(caller: Caller, projects: Path) -> None:
