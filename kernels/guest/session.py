@@ -68,6 +68,9 @@ class Guest:
         shell = kernel.shell
         self._kernel, self._shell = kernel, shell
         make_packable(kernel.session)
+        # Whatever the size: for what is not copied libzmq's Python side starts a thread, with
+        # sockets of its own, without which there can be no checkpoint any more.
+        kernel.session.copy_threshold = sys.maxsize
         self._outlet = outlet = Outlet(kernel.session, kernel.iopub_thread, ring)
         self._reader = None
         if pipes and lifeline:

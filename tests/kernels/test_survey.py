@@ -322,6 +322,12 @@ HARMLESS = {
         "(m @ m).relu().sum().backward(), (m + m).sum().item()",
         "(None, 1620000.0)",
     ),
+    "what is printed at length": ("_ = print('x' * 1_000_000)", "print('y' * 1_000_000)", "y"),
+    "what is shown at length": (
+        "from IPython.display import HTML\ndisplay(HTML('x' * 1_000_000))",
+        "HTML('y' * 1_000_000)",
+        "<IPython.core.display.HTML object>",
+    ),
     "tqdm": ("from tqdm import tqdm\n_ = list(tqdm(range(3)))", "list(tqdm([1]))[0]", "1"),
     "matplotlib": (
         "import matplotlib.pyplot as plt\n_ = plt.plot([1]); plt.show()",
