@@ -32,6 +32,7 @@ from .belongings import Belongings  # noqa: E402
 from .descriptors import flush_c_streams  # noqa: E402
 from .forking import Identity, Warden, ending_on_failure, fork_away, fork_on_request  # noqa: E402
 from .machinery import Machinery  # noqa: E402
+from .magics import end_idle_thread  # noqa: E402
 from .pages import Ranges, have_own, written  # noqa: E402
 from .proc import open_files  # noqa: E402
 from .ring import Ring  # noqa: E402
@@ -89,6 +90,7 @@ class Checkpoints:
         return reply
 
     def _look(self) -> Facts:
+        end_idle_thread(self._app.kernel.shell)
         machinery, guest, files = self._machinery, self._guest, open_files()
         own = machinery.descriptors(files)
         # What was closed meanwhile was libzmq's: no program runs.

@@ -328,6 +328,11 @@ HARMLESS = {
         "HTML('y' * 1_000_000)",
         "<IPython.core.display.HTML object>",
     ),
+    "what a cell of bash has begun": (
+        "get_ipython().run_cell_magic('bash', '', 'echo one')",
+        "get_ipython().run_cell_magic('bash', '', 'echo two')",
+        "two",
+    ),
     "tqdm": ("from tqdm import tqdm\n_ = list(tqdm(range(3)))", "list(tqdm([1]))[0]", "1"),
     "matplotlib": (
         "import matplotlib.pyplot as plt\n_ = plt.plot([1]); plt.show()",
@@ -349,6 +354,18 @@ async def test_it_works_in_a_resumed_kernel(kernel: Kernel, name: str) -> None:
     resumed = await again(kernel)
     assert (await tell(resumed, use)).startswith(value) or value in await tell(resumed, use)
     await resumed.close()
+
+
+@ours
+async def test_what_bash_does_in_the_background_can_be_read_as_long_as_wanted(
+    kernel: Kernel,
+) -> None:
+    """IPython's thread for it stays, though the process has ended, and there is no checkpoint."""
+    await tell(kernel, "get_ipython().run_cell_magic('bash', '--bg --out o --proc p', 'echo one')")
+    await tell(kernel, "await p.wait()")
+    with pytest.raises(CheckpointError, match="threads are running"):
+        await kernel.checkpoint(20)
+    assert await tell(kernel, "await o.read()") == r"b'one\n'"
 
 
 HANGING = {
