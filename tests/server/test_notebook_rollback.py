@@ -27,7 +27,10 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="checkpoints are
 Json = dict[str, Any]
 SEGFAULT = "print('last words', flush=True)\nimport os, signal; os.kill(os.getpid(), 11)"
 OBEYS = "print('last words', flush=True)\nwhile True: pass"
-DEAF = "print('last words', flush=True)\nsum(range(10**12))"
+DEAF = (
+    "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+    "print('last words', flush=True)\nopen('on', 'w').close()\ntime.sleep(600)"
+)
 #: Code of a cell; the status that it has, and its error in the file.
 ENDS = {
     "segfault": (SEGFAULT, "died", "DeadKernelError: The kernel crashed with a segmentation fault"),
@@ -54,7 +57,7 @@ def keep_after_timeout() -> bool:
 
 @pytest.fixture
 def limits(keep_after_timeout: bool) -> Limits:
-    return Limits(policy=Policy(grace=0.5, keep_after_timeout=keep_after_timeout))
+    return Limits(policy=Policy(grace=1.0, keep_after_timeout=keep_after_timeout))
 
 
 @pytest.fixture
@@ -206,7 +209,7 @@ class TestACellThatEndsTheKernel:
     ) -> None:
         """As one whose time is up; in the file it was interrupted."""
         kept = await work.keep("x = [1]")
-        notebook.write("x.append(2)", f"open('on', 'w').close()\n{DEAF}", "3")
+        notebook.write("x.append(2)", DEAF, "3")
         begun = await caller.call(
             "run_notebook", file_name="a.ipynb", session="work", background=True
         )
