@@ -14,7 +14,7 @@ from typing import cast
 
 import pytest
 
-from kernels.execution import CodeRequest, FileRequest
+from kernels.execution import CodeRequest, Execution, FileRequest
 from kernels.kernelspecs import Kernelspec
 from kernels.launching import LocalSpec, kernel_environment, server_python
 from kernels.limits import Limits
@@ -22,7 +22,9 @@ from kernels.local import LocalBackend
 from kernels.process_kernel import ProcessKernel
 from kernels.registry import Registry
 from kernels.result import RunResult
+from kernels.textlog import Log
 from kernels.turn import Policy
+from kernels.verdict import outcome_of
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -85,11 +87,40 @@ STARTS = (
 )
 
 
+#: For what runs in kernels of the two kinds that differ most.
+RESUMED_TOO = ("forked", STARTS[-1])
+
+#: Uses what a kernel has of streams, displays, threads, loops, processes and signals, and leaves
+#: nothing behind.
+USE = """
+def use():
+    import concurrent.futures, ctypes, os, signal, subprocess, sys, threading, time
+    from IPython.display import HTML, clear_output, display
+    print('out'); print('err', file=sys.stderr); print('x' * 200_000)
+    os.write(1, b'fd'); ctypes.CDLL(None).puts(b'c'); subprocess.run(['echo', 'child'])
+    shown = display(HTML('1'), display_id=True); shown.update(HTML('y' * 200_000)); clear_output()
+    thread = threading.Thread(target=print, args=('thread',)); thread.start(); thread.join()
+    with concurrent.futures.ThreadPoolExecutor(2) as pool: list(pool.map(print, 'ab'))
+    try: os.kill(os.getpid(), signal.SIGINT); time.sleep(60)
+    except KeyboardInterrupt: pass
+    try: input('?')
+    except EOFError: pass
+use(); del use
+get_ipython().run_cell_magic('bash', '', 'echo bash')
+get_ipython().run_line_magic('timeit', '-n1 -r1 1')
+"""
+
+
 class ResumingBackend(LocalBackend):
-    """Every kernel has been resumed from a checkpoint of another, which has ended."""
+    """Every kernel has been resumed from a checkpoint of another, which was used before, and has
+    ended."""
 
     async def start(self, spec: Kernelspec | None = None) -> ProcessKernel:
         kernel = await super().start(spec)
+        if kernel.scripted:
+            execution = Execution(kernel, CodeRequest(USE), Log(1000, 1000))
+            await execution.follow(20, 1)
+            assert outcome_of(execution.collector.reply, None)["exit_code"] == 0
         checkpoint = await kernel.checkpoint(20)
         await kernel.close()
         if checkpoint is None:

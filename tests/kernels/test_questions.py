@@ -14,13 +14,12 @@ import pytest_asyncio
 
 from kernels.execution import CodeRequest, Ending, Execution, FileRequest, Request
 from kernels.kernel import Channel, Kernel, Message
-from kernels.launching import LocalSpec, kernel_environment, server_python
-from kernels.local import LocalBackend
+from kernels.launching import kernel_environment
 from kernels.outputs import Error, Text
 from kernels.questions import Question
 from kernels.textlog import Log
 from kernels.verdict import End, asked_for_input, judge, outcome_of
-from tests.conftest import until
+from tests.conftest import RESUMED_TOO, backend_of, until
 from tests.kernels.fake_kernel import FakeKernel
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -33,11 +32,13 @@ SHORT = 0.02
 posix = pytest.mark.skipif(os.name == "nt", reason="needs POSIX")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def kernel(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Kernel]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=RESUMED_TOO)
+async def kernel(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> AsyncIterator[Kernel]:
     """The kernel of all tests here, so each one also finds what the others have left."""
-    folder = str(tmp_path_factory.mktemp("cwd").resolve())
-    backend = LocalBackend(LocalSpec(server_python(), folder, kernel_environment()))
+    folder = tmp_path_factory.mktemp("cwd").resolve()
+    backend = backend_of(request.param, folder, kernel_environment())
     try:
         yield await backend.start()
     finally:

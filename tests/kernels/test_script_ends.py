@@ -7,10 +7,13 @@ import pytest
 from kernels.execution import FileRequest
 from kernels.outputs import Text
 from kernels.result import State, Status
-from tests.conftest import until
+from tests.conftest import RESUMED_TOO, until
 from tests.kernels.differential import Bench, Case, outcome_of
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.parametrize("shared_registry", RESUMED_TOO, indirect=True),
+]
 
 HARM = {
     "sys.stdout = None": "import sys; sys.stdout = sys.stderr = sys.stdin = None",

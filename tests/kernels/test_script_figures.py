@@ -9,9 +9,13 @@ import pytest
 
 from kernels.outputs import Display, Text
 from kernels.result import RunResult
+from tests.conftest import RESUMED_TOO
 from tests.kernels.differential import Bench, displays_of, outcome_of
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.parametrize("shared_registry", RESUMED_TOO, indirect=True),
+]
 
 PLOT = "import matplotlib.pyplot as plt\nplt.plot([1, 2])\n"
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from tests.conftest import RESUMED_TOO
 from tests.kernels.differential import Bench, outcome_of
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.parametrize("shared_registry", RESUMED_TOO, indirect=True),
+]
 
 
 async def test_a_cell_sees_what_a_script_has_set(bench: Bench) -> None:

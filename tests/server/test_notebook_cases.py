@@ -17,7 +17,7 @@ from fastmcp import Client
 from kernels.registry import Registry
 from server.app import build_server
 from server.settings import Settings
-from tests.conftest import ROOT, until
+from tests.conftest import RESUMED_TOO, ROOT, until
 from tests.server.caller import Caller
 
 CASES = ROOT.parent / "shared" / "cases" / "nbclient"
@@ -68,6 +68,7 @@ def _plain(output: dict[str, Any]) -> dict[str, Any]:
     return plain
 
 
+@pytest.mark.parametrize("registry", RESUMED_TOO, indirect=True)
 @pytest.mark.parametrize("name", SAME)
 async def test_its_outputs_are_reproduced(caller: Caller, projects: Path, name: str) -> None:
     path = projects / f"{name}.ipynb"
