@@ -171,12 +171,17 @@ class Keeper:
     async def resume(self) -> tuple[Kept, Kernel] | None:
         """A kernel that goes on from the checkpoint, which stays; None: there is none, or it was
         good for nothing, and is no more."""
-        resuming, self._resuming = self._resuming, None
-        found = await resuming if resuming is not None else await self._resume()
-        if found is not None and found[1].exited.is_set():
-            # It has waited for long.
-            await found[1].close()
-            found = await self._resume()
+        if self._resuming is None:
+            self._resuming = asyncio.create_task(self._resume(), context=Context())
+        try:
+            found = await self._resuming
+            if found is not None and found[1].exited.is_set():
+                # It has waited for long.
+                await found[1].close()
+                found = await self._resume()
+        finally:
+            # Not before: should the kernel end meanwhile, nobody is to hurry with another.
+            self._resuming = None
         return found
 
     def hurry(self) -> None:
