@@ -266,6 +266,9 @@ class Keeper:
             self._unwanted.add(ident)
         elif ident in self._expected:
             self._not_copied(ident, "nobody wants it any more")
+            # It may be there, and never come to its word.
+            for member in belonging_to(ident, -1):
+                send_signal(member, signal.SIGKILL)
         elif pid is not None:
             # Its exit then clears away the rest.
             family = descendants(pid)

@@ -18,7 +18,7 @@ import pytest
 from kernels.errors import KernelError, SessionError
 from kernels.execution import CodeRequest
 from kernels.result import State, Status
-from tests.conftest import text_of, until
+from tests.conftest import alive, text_of, until
 from tests.kernels.eager import House, house_of, make_eager
 from tests.kernels.holding import Holds, left_of
 
@@ -147,6 +147,20 @@ class TestTaking:
             assert found == (case.x or {kept: "1", second.run_id: "2"}[str(result.restored_to)])
             assert any("gone" in note for note in result.notes) == (case.state is State.LOST)
             await tidy(house)
+        await goes_on(house)
+
+    async def test_a_copy_that_does_not_come_to_its_word_is_ended(
+        self, house: House, holds: Holds, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is not waited for for ever, nor does it stay."""
+        await ready(house, holds)
+        holds.arm("the copy lets go")
+        await house.run("x = 2")
+        copy = await holds.reached()
+        monkeypatch.setattr("kernels.checkpoint._SETTLING", 0.2)
+        await until(lambda: house.session().keeper._taking is None)
+        await until(lambda: not alive(copy))
+        monkeypatch.setattr("kernels.checkpoint._SETTLING", 5.0)
         await goes_on(house)
 
 
