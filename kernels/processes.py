@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -85,6 +86,7 @@ class Warden:
         self._processes: dict[str, Process] = {}
         self._buffer = b""
         self._attached: asyncio.AbstractEventLoop | None = None
+        self._run_directory = run_directory
         ours, theirs = socket.socketpair()
         self._socket = ours
         with theirs:
@@ -142,6 +144,8 @@ class Warden:
         self._socket.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             await asyncio.to_thread(self._popen.wait, 5)
+            # What one that was killed has left.
+            await asyncio.to_thread(shutil.rmtree, self._run_directory, ignore_errors=True)
         # Nobody tells any more, and somebody may be waiting for it.
         for process in self._processes.values():
             process.ended(process.status)
@@ -203,6 +207,9 @@ class Warden:
             self._attached.remove_reader(self._socket.fileno())
             self._attached = None
         self._socket.close()
+        # One that was cut off would remove the files of the next before it ends.
+        self._popen.kill()
+        self._popen.wait()
         from kernels.family import belonging_to
 
         for ident, process in list(self._processes.items()):
@@ -289,8 +296,6 @@ class PlainProcesses:
                     member.kill()
 
     async def close(self) -> None:
-        import shutil
-
         self.attach()
         ending = list(self._processes.values())
         for process in ending:

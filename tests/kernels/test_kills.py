@@ -8,6 +8,7 @@ import contextlib
 import os
 import random
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import pytest
 
 from kernels.errors import KernelError, SessionError
 from kernels.execution import CodeRequest
+from kernels.processes import Warden
 from kernels.result import State, Status
 from tests.conftest import alive, text_of, until
 from tests.kernels.eager import House, house_of, make_eager
@@ -324,3 +326,26 @@ class TestAnyTime:
                 assert result.status in (Status.ERROR, Status.DIED)
         except KernelError as error:
             assert str(error).endswith(".") and "\n" not in str(error)
+
+
+class TestTheWarden:
+    async def test_nothing_is_left_when_nobody_has_asked_since(
+        self, house: House, holds: Holds
+    ) -> None:
+        """Its directory is removed by whoever is left."""
+        await ready(house, holds)
+        kill(house, WARDEN, 0)
+        await until(lambda: not house.session().kernel_lives)
+
+    async def test_one_that_is_cut_off_is_done_with(self, house: House, holds: Holds) -> None:
+        """Whatever it does: would it end by itself, it would take the next one's files with it."""
+        await ready(house, holds)
+        old = house.backend._processes
+        assert isinstance(old, Warden)
+        os.kill(old._popen.pid, signal.SIGSTOP)
+        old._socket.shutdown(socket.SHUT_RDWR)
+        await until(lambda: not house.session().kernel_lives)
+        result = await house.run(LOOK)
+        assert (text_of(result, "stdout"), result.state) == ("None\n", State.LOST)
+        assert not alive(old._popen.pid)
+        await goes_on(house)
