@@ -40,7 +40,8 @@ class Exit:
     """How a kernel's process ended: an exit code, or the number of the signal that killed it.
 
     Both None: unknown, as of a remote kernel. `trace`: what a crash handler wrote (faulthandler).
-    `out_of_memory`: the system says that it killed for memory while this kernel lived.
+    `out_of_memory`: the system says that it has killed for memory since this kernel was asked to
+    run something last.
     """
 
     code: int | None = None

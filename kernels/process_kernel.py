@@ -138,6 +138,8 @@ class ProcessKernel(ABC):
             return ""
         ident = self._channels.send(channel, type, content, metadata)
         if type == "execute_request":
+            # A checkpoint is killed before a kernel is, and that is not its end.
+            self._memory_kills = _memory_kills()
             self._last_request = ident
             self._leaving = (metadata or {}).get("rmi", {}).get("mode") == "exit"
         return ident
