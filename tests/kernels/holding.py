@@ -21,6 +21,8 @@ STEPS = {
     "the checkpoint is asked": ("forking", "fork_away"),
     "the new kernel opens all anew": ("machinery.Machinery", "revive"),
     "the new kernel is nearly there": ("machinery.Machinery", "start"),
+    # Before it takes any message.
+    "the new kernel has begun": ("checkpoint.gc", "enable"),
     # Of both: the process that is made, and the one that makes it.
     "it is not adopted": ("forking", "_be_adopted"),
     "its maker sees it off": ("forking", "_see_off"),

@@ -167,7 +167,13 @@ class TestTaking:
 
 
 ASKED_FOR = "the checkpoint is asked"
-MADE = ("it is not adopted", "the new kernel opens all anew", "the new kernel is nearly there")
+BEGUN = "the new kernel has begun"
+MADE = (
+    "it is not adopted",
+    "the new kernel opens all anew",
+    "the new kernel is nearly there",
+    BEGUN,
+)
 RESUMING = {
     ITSELF: cases(State.LOST, "None", ASKED_FOR, *MADE),
     CHECKPOINT: cases(State.RESTORED, "1", *MADE),
@@ -225,6 +231,22 @@ class TestResuming:
             assert text_of(result, "stdout") == f"{x}\n", case
             assert result.state is (State.LOST if victim == WARDEN else State.KEPT)
             await tidy(house)
+        await goes_on(house)
+
+    async def test_one_that_does_not_answer(
+        self, house: House, holds: Holds, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It has begun, and has its time to be asked whether it is there; then it is ended."""
+        monkeypatch.setattr("kernels.checkpoint.PROBE", 0.3)
+        await ready(house, holds)
+        holds.arm(BEGUN)
+        run = house.registry.submit("", "default", CodeRequest(DIES), 20)
+        silent = await holds.reached()
+        assert (await run.result()).state is State.LOST
+        assert not alive(silent)
+        assert house.session().no_checkpoint == ("no kernel could be made of it",)
+        await tidy(house)
+        monkeypatch.setattr("kernels.checkpoint.PROBE", 5.0)
         await goes_on(house)
 
 
