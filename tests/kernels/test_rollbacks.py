@@ -446,6 +446,17 @@ class TestMemory:
         assert reason.startswith("it had grown to ") and reason.endswith(" MB")
         assert house.processes() == {session.pid}
 
+    async def test_what_one_costs_is_the_same_for_all_who_ask(self, house: House) -> None:
+        """At the same time, too: none of them has what it was before."""
+        await house.keep("x = bytearray(100_000_000)")
+        keeper = house.session().keeper
+        await house.run("for i in range(0, len(x), 4096): x[i] = 1\n0/0")
+        first = asyncio.create_task(keeper.measure())
+        await asyncio.sleep(0)
+        await keeper.measure()
+        assert keeper.cost > 90_000_000
+        await first
+
     async def test_the_system_ends_checkpoints_first(self, house: House) -> None:
         """And what goes on from one no sooner than any kernel."""
         reads = "print(open('/proc/self/oom_score_adj').read())"
