@@ -54,7 +54,8 @@ class Keeper:
         self._asked = self._blurred = False
         #: Makes a kernel of the checkpoint, which somebody will ask for.
         self._resuming: asyncio.Task[tuple[Kept, Kernel] | None] | None = None
-        #: Bytes of the kernel's memory when it was looked at last.
+        #: The kernel that there is, and bytes of its memory when it was looked at last.
+        self._kernel: Kernel | None = None
         self._size = 0
         #: Bytes that the checkpoint costs, as it was measured last.
         self.cost = 0
@@ -94,10 +95,22 @@ class Keeper:
         reasons = [why for why in self.reasons if why not in NOT_YET | _NEVER]
         return f"no checkpoint: {'; '.join(reasons)}" if reasons else ""
 
+    @property
+    def is_spare(self) -> bool:
+        """Whether a kernel has the session's state, too; otherwise it is all that there is of it,
+        and what it shares with a kernel at other times seems to be its own."""
+        kernel = self._kernel
+        if (resuming := self._resuming) is not None:
+            done = resuming.done() and not resuming.cancelled() and not resuming.exception()
+            found = resuming.result() if done else None
+            kernel = found[1] if found is not None else None
+        return kernel is not None and memory.resident(kernel.pid) > 0
+
     # -- what happens in the session
 
     def begin(self, kernel: Kernel, fresh: bool) -> None:
         """It has this kernel now. `fresh`: nothing was run in it."""
+        self._kernel = kernel
         self._size = memory.resident(kernel.pid)
         if fresh:
             self._worth, self._reasons = Worth(), ()
@@ -250,5 +263,5 @@ class Keeper:
             # While something runs it may become more.
             changes = -1 if self._busy() else self._changes
             cost = await asyncio.to_thread(kept.facts.private_memory)
-            if self.kept is kept:
+            if self.kept is kept and self.is_spare:
                 self.cost, self._measured_at = cost, changes

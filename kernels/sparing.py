@@ -22,7 +22,8 @@ async def watch(keepers: Callable[[], Iterable[Keeper]]) -> None:
 
 async def look(keepers: Iterable[Keeper]) -> None:
     """Give up those that cost too much: each that has a large part of the memory that is left, and
-    while too little is left for programs, whatever they cost, the dearest first."""
+    while too little is left for programs, whatever they cost, the dearest first. But for those that
+    are just needed."""
     keeping = [keeper for keeper in keepers if keeper.facts is not None]
     if not keeping:
         return
@@ -30,6 +31,8 @@ async def look(keepers: Iterable[Keeper]) -> None:
         await keeper.measure()
     for keeper in sorted(keeping, key=lambda keeper: -keeper.cost):
         cost, (left, _) = keeper.cost, memory.left()
+        if not keeper.is_spare:
+            continue
         if memory.is_short():
             await keeper.give_up(SHORT)
         elif is_too_dear(cost, left):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from kernels import sparing
 from kernels.errors import KernelError, SessionError
 from kernels.execution import CodeRequest
 from kernels.processes import Warden
@@ -248,6 +249,26 @@ class TestResuming:
         await tidy(house)
         monkeypatch.setattr("kernels.checkpoint.PROBE", 5.0)
         await goes_on(house)
+
+    @pytest.mark.parametrize("short", [False, True])
+    async def test_what_is_just_needed_is_not_given_up(
+        self, house: House, holds: Holds, monkeypatch: pytest.MonkeyPatch, short: bool
+    ) -> None:
+        """Though memory is short: without a kernel it has the state for itself alone."""
+        await ready(house, holds)
+        kept = await house.keep("y = bytearray(b'y') * 100_000_000")
+        monkeypatch.setattr("kernels.memory.left", lambda: (250_000_000, 10**9))
+        holds.arm(ASKED_FOR)
+        run = house.registry.submit("", "default", CodeRequest(DIES), 20)
+        await holds.reached()
+        monkeypatch.setattr("kernels.memory.is_short", lambda: short)
+        await sparing.look([house.session().keeper])
+        assert house.session().checkpoint is not None
+        monkeypatch.undo()
+        holds.go_on()
+        result = await run.result()
+        assert (result.state, result.restored_to) == (State.RESTORED, kept)
+        assert await house.tell("print(x, len(y))") == "1 100000000"
 
 
 BRANCHING = {

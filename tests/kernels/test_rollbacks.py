@@ -444,7 +444,7 @@ class TestMemory:
         assert session.checkpoint is None
         (reason,) = session.no_checkpoint
         assert reason.startswith("it had grown to ") and reason.endswith(" MB")
-        assert house.processes() == {session.pid}
+        await until(lambda: house.processes() == {session.pid})
 
     async def test_what_one_costs_is_the_same_for_all_who_ask(self, house: House) -> None:
         """At the same time, too: none of them has what it was before."""
