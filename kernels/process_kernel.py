@@ -278,10 +278,8 @@ class ProcessKernel(ABC):
 
 def _memory_kills() -> int:
     """How often the system has killed a process for memory; 0 where it does not say."""
-    with contextlib.suppress(OSError, ValueError), open("/proc/vmstat") as file:
-        for line in file:
-            if line.startswith("oom_kill "):
-                return int(line.split()[1])
+    with contextlib.suppress(OSError, ValueError), open("/proc/vmstat", "rb") as file:
+        return int(file.read().partition(b"\noom_kill ")[2].split(maxsplit=1)[0])
     return 0
 
 
