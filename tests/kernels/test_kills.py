@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 from kernels import sparing
@@ -77,7 +78,13 @@ async def tidy(house: House) -> None:
         pids = {each.pid for each in sessions if each.kernel_lives}
         return pids | {each.checkpoint.pid for each in sessions if each.checkpoint is not None}
 
-    await until(lambda: house.processes() == there())
+    def found() -> set[int]:
+        # One that was killed a moment ago may have no successor yet.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return house.processes()
+        return set()
+
+    await until(lambda: found() == there())
     lives = [each for each in house.registry.sessions("") if each.kernel_lives]
     await until(lambda: house.directories() == len(lives))
 
