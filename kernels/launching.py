@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -134,6 +135,7 @@ def launch(
     template: processes.Starter | None = None,
 ) -> Launched:
     """Start a kernel's process, with a directory of its own below `root`. Does not wait for it.
+    Raises `OSError` when there is no room for its files, or too many are open; nothing is left.
 
     `kernelspec`: what to start in place of the spec's Python. An ipykernel gets our guest, any
     other kernel is started as it is. `template`: what to fork the kernel from, be it a template
@@ -141,60 +143,70 @@ def launch(
     """
     ident = uuid.uuid4().hex[:12]
     directory = root / ident
-    directory.mkdir(mode=0o700)
-    connection_file = str(_connection_file(directory))
-    scripted = kernelspec is None or kernelspec.ipykernel is not None
-    if kernelspec is not None and not scripted:
-        argv = kernelspec.command(connection_file)
-        connection, held = loopback_connection(kernelspec.name)
-    else:
-        argv = _guest_command(spec, kernelspec, connection_file)
-        connection, held = guest_connection(directory)
-        ring.create(str(directory / "ring"))
-    with open(os.open(connection_file, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
-        json.dump(connection, file)
-    facts: dict[str, Any] = {
-        "connection": connection_file,
-        "ring": str(directory / "ring"),
-        "faults": str(directory / "faults"),
-        "signal": TRACE_SIGNAL,
-    }
-    env = spec.environment(kernelspec)
-    env[TAG] = ident
-    pipes = lifeline = None
-    # For checkpoints, which only Linux has.
-    speaks = scripted and sys.platform == "linux" and isinstance(starter, processes.Warden)
-    with contextlib.ExitStack() as stack:
-        null = os.open(os.devnull, os.O_RDONLY)
-        stack.callback(os.close, null)
+    with contextlib.ExitStack() as undo, contextlib.ExitStack() as started:
+        directory.mkdir(mode=0o700)
+        undo.callback(shutil.rmtree, directory, ignore_errors=True)
+        connection_file = str(_connection_file(directory))
+        scripted = kernelspec is None or kernelspec.ipykernel is not None
+        if kernelspec is not None and not scripted:
+            argv = kernelspec.command(connection_file)
+            connection, held = loopback_connection(kernelspec.name)
+        else:
+            argv = _guest_command(spec, kernelspec, connection_file)
+            connection, held = guest_connection(directory)
+            ring.create(str(directory / "ring"))
+        undo.callback(held.close)
+        with open(os.open(connection_file, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+            json.dump(connection, file)
+        facts: dict[str, Any] = {
+            "connection": connection_file,
+            "ring": str(directory / "ring"),
+            "faults": str(directory / "faults"),
+            "signal": TRACE_SIGNAL,
+        }
+        env = spec.environment(kernelspec)
+        env[TAG] = ident
+        pipes = lifeline = None
+        # For checkpoints, which only Linux has.
+        speaks = scripted and sys.platform == "linux" and isinstance(starter, processes.Warden)
+        fds = [os.open(os.devnull, os.O_RDONLY)]
+        started.callback(os.close, fds[0])
         if isinstance(starter, processes.Warden):
-            out, out_end = os.pipe()
-            stack.callback(os.close, out_end)
-            err, err_end = os.pipe()
-            stack.callback(os.close, err_end)
-            pipes, fds = (out, err), [null, out_end, err_end]
+            pipes = (_pipe(undo, started, fds), _pipe(undo, started, fds))
             if scripted:
                 lifeline, theirs = socket.socketpair()
-                stack.callback(theirs.close)
+                undo.callback(lifeline.close)
+                started.callback(theirs.close)
                 lifeline.setblocking(False)
-                fds += [out, err, theirs.fileno()]
+                fds += [*pipes, theirs.fileno()]
                 facts["fds"] = [3, 4, 5]
                 if speaks:
                     facts["warden"] = 6
         else:
             log = os.open(directory / "log", os.O_WRONLY | os.O_CREAT, 0o600)
-            stack.callback(os.close, log)
-            fds = [null, log, log]
+            started.callback(os.close, log)
+            fds += [log, log]
         if scripted:
             env["RMI_KERNEL"] = json.dumps(facts)
         cwd = (kernelspec.directory if kernelspec is not None else "") or spec.cwd
         process = (template or starter).start(ident, argv, env, cwd, fds, speaks)
-    if sys.platform != "win32":
-        for fd in pipes or ():
-            os.set_blocking(fd, False)
+        if sys.platform != "win32":
+            for fd in pipes or ():
+                os.set_blocking(fd, False)
+        undo.pop_all()
     return Launched(
         process, connection, directory, argv, kernelspec, scripted, pipes, lifeline, held
     )
+
+
+def _pipe(undo: contextlib.ExitStack, started: contextlib.ExitStack, fds: list[int]) -> int:
+    """One whose writing end is among those of the process, and closed here when that has
+    `started`. Returns the other, which is closed if that is never so."""
+    ours, theirs = os.pipe()
+    undo.callback(os.close, ours)
+    started.callback(os.close, theirs)
+    fds.append(theirs)
+    return ours
 
 
 def _connection_file(directory: Path) -> Path:

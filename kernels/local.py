@@ -59,11 +59,13 @@ class LocalBackend:
     def launch_early(self) -> None:
         """Start a process now that the first `start` will need."""
         template = self._current_template()
-        if template is None:
-            self._early.append(self._launch())
-        elif not self.spec.preload:
-            # It forks as soon as it can.
-            self._early_fork = self._launch(template=template)
+        # Otherwise whoever needs the first one is told.
+        with contextlib.suppress(KernelStartError):
+            if template is None:
+                self._early.append(self._launch())
+            elif not self.spec.preload:
+                # It forks as soon as it can.
+                self._early_fork = self._launch(template=template)
 
     async def start(self, spec: Kernelspec | None = None) -> ProcessKernel:
         """See `Backend`. An ipykernel, in whatever Python, has our guest; any other kernel is a
@@ -175,7 +177,13 @@ class LocalBackend:
     def _launch(
         self, spec: Kernelspec | None = None, template: processes.Starter | None = None
     ) -> Launched:
-        return launch(self.spec, self._living_processes(), self.directory, spec, template)
+        try:
+            return launch(self.spec, self._living_processes(), self.directory, spec, template)
+        except OSError as error:
+            raise KernelStartError(
+                f"No kernel could be started: {error.strerror or error}. Close sessions or free "
+                "what is short, then try again."
+            ) from None
 
     def _living_processes(self) -> processes.Processes:
         if not self._processes.alive:

@@ -158,8 +158,9 @@ class Warden:
         body = json.dumps({**request, "fds": len(fds)}).encode()
         data = len(body).to_bytes(4, "little") + body
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-        self._socket.setblocking(True)
         try:
+            # It may be closed already.
+            self._socket.setblocking(True)
             sent = self._socket.sendmsg([data], rights)
             self._socket.sendall(data[sent:])
         except OSError:

@@ -137,6 +137,49 @@ async def test_a_killed_warden_is_replaced(projects: Path) -> None:
         await until(lambda: not alive(child))
 
 
+async def test_a_warden_that_is_gone_starts_nothing_and_says_so(projects: Path) -> None:
+    made = backend(projects)
+    kernel = await made.start()
+    warden = made._processes
+    assert isinstance(warden, processes.Warden)
+    warden._popen.kill()
+    await kernel.exited.wait()
+    process = warden.start("late", ["true"], {}, str(projects), [])
+    assert process.exited.is_set() and process.gone.is_set()
+    assert process.failure == "the process that looks after kernels has died"
+    await kernel.close()
+    await made.close()
+
+
+async def test_nothing_is_left_of_a_start_for_which_too_many_files_are_open(
+    projects: Path,
+) -> None:
+    """At whatever step of it."""
+    import resource
+
+    made = backend(projects)
+    starter = made._living_processes()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before, launched, refused = open_fds(), None, 0
+    while launched is None:
+        # Of the numbers below it some are free, perhaps.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before + refused, limits[1]))
+        try:
+            launched = made._launch()
+        except KernelStartError as error:
+            refused += 1
+            assert str(error).startswith("No kernel could be started: Too many open files. ")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        if launched is None:
+            assert open_fds() == before
+            assert list(made.directory.iterdir()) == []
+    assert refused > 3
+    assert made._processes is starter
+    launched.release()
+    await made.close()
+
+
 async def test_without_fork_kernels_work_all_the_same(
     projects: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
