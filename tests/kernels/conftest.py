@@ -1,8 +1,9 @@
-"""A kernel that the scripts of one module share."""
+"""A kernel that the scripts of one module share, and sessions with checkpoints."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -14,8 +15,10 @@ from kernels.turn import Policy
 
 pytest.register_assert_rewrite("tests.kernels.differential")
 
-from tests.conftest import backend_of, begin  # noqa: E402
+from tests.conftest import backend_of, begin, until  # noqa: E402
 from tests.kernels.differential import ENVIRONMENT, Bench  # noqa: E402
+from tests.kernels.eager import House, house_of, make_eager  # noqa: E402
+from tests.kernels.holding import left_of  # noqa: E402
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -37,3 +40,23 @@ async def shared_registry(
 def bench(shared_registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """An empty folder, and the kernel in which all tests of the module run their scripts."""
     return Bench(tmp_path_factory.mktemp("scripts").resolve(), shared_registry)
+
+
+@pytest.fixture
+def policy() -> Policy:
+    """That of `house`."""
+    return Policy(grace=0.5)
+
+
+@pytest.fixture
+async def house(
+    projects: Path, policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[House]:
+    """At most three sessions, and a checkpoint after every run that succeeds. Nothing is left in
+    the end."""
+    make_eager(monkeypatch)
+    async for house in house_of(projects, policy, sessions=3):
+        folder = house.backend.directory
+        yield house
+    await until(lambda: not left_of(folder))
+    assert not folder.exists()

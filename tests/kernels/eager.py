@@ -21,6 +21,11 @@ from tests.conftest import alive, text_of, until
 NOT_UNDONE = "files, databases and the network are not undone"
 
 
+def back_to(run_id: str) -> str:
+    """What a result says that goes back to the state after that run."""
+    return f"variables are back to what they were after run {run_id}; {NOT_UNDONE}"
+
+
 def make_eager(patch: pytest.MonkeyPatch) -> None:
     """However small the state, a checkpoint is due after each success, and at once."""
     patch.setattr("kernels.checkpointing._RUNS", 1)

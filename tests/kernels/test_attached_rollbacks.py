@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -16,25 +15,13 @@ import pytest
 from client.attach import find_here
 from kernels.result import State, Status
 from kernels.session import Session, SessionState
-from kernels.turn import Policy
 from kernels.visits import NOTE
 from tests.conftest import text_of, until
-from tests.kernels.eager import NOT_UNDONE, House, house_of, make_eager
+from tests.kernels.eager import House, back_to
 from tests.kernels.test_attached import STUBBORN, visit_of
 from tests.kernels.visitor import Visitor, attached
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="checkpoints are for Linux alone")
-
-
-@pytest.fixture
-async def house(projects: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
-    make_eager(monkeypatch)
-    async for house in house_of(projects, Policy(grace=0.5)):
-        yield house
-
-
-def back_to(run_id: str) -> str:
-    return f"variables are back to what they were after run {run_id}; {NOT_UNDONE}"
 
 
 def found(house: House) -> dict[str, Path]:

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psutil
@@ -21,25 +20,11 @@ from kernels.launching import kernel_environment, server_python
 from kernels.result import State, Status
 from kernels.turn import Policy
 from tests.conftest import alive, is_steady, open_fds, text_of, until
-from tests.kernels.eager import NOT_UNDONE, House, house_of, make_eager
+from tests.kernels.eager import NOT_UNDONE, House
 from tests.kernels.test_rollbacks import SETUP, SPOIL, THREAD, TOLD
 from tests.kernels.visitor import attached
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="checkpoints are for Linux alone")
-
-
-@pytest.fixture
-def policy() -> Policy:
-    return Policy(grace=0.5)
-
-
-@pytest.fixture
-async def house(
-    projects: Path, policy: Policy, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[House]:
-    make_eager(monkeypatch)
-    async for house in house_of(projects, policy, sessions=3):
-        yield house
 
 
 async def refusal(asked: object) -> str:

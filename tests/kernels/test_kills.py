@@ -10,7 +10,6 @@ import random
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,8 +22,8 @@ from kernels.execution import CodeRequest
 from kernels.processes import Warden
 from kernels.result import State, Status
 from tests.conftest import alive, text_of, until
-from tests.kernels.eager import House, house_of, make_eager
-from tests.kernels.holding import Holds, left_of
+from tests.kernels.eager import House
+from tests.kernels.holding import Holds
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="checkpoints are for Linux alone")
 
@@ -39,17 +38,6 @@ def holds(tmp_path: Path) -> Holds:
     folder = tmp_path / "steps"
     folder.mkdir()
     return Holds(folder)
-
-
-@pytest.fixture
-async def house(projects: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
-    """Nothing is left of it in the end."""
-    make_eager(monkeypatch)
-    async for house in house_of(projects, sessions=3):
-        folder = house.backend.directory
-        yield house
-    await until(lambda: not left_of(folder))
-    assert not folder.exists()
 
 
 async def ready(house: House, holds: Holds) -> str:

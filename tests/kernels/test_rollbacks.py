@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,7 @@ from kernels.launching import kernel_environment, server_python
 from kernels.result import State, Status
 from kernels.turn import Policy
 from tests.conftest import alive, text_of, until
-from tests.kernels.eager import NOT_UNDONE, House, house_of, make_eager
+from tests.kernels.eager import House, back_to, house_of, make_eager
 from tests.kernels.test_checkpoints import DEATHS, STATES
 from tests.kernels.visitor import attached
 
@@ -62,24 +61,6 @@ THREAD = (
 )
 
 
-@pytest.fixture
-def policy() -> Policy:
-    return Policy(grace=0.5)
-
-
-@pytest.fixture
-async def house(
-    projects: Path, policy: Policy, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[House]:
-    make_eager(monkeypatch)
-    async for house in house_of(projects, policy):
-        yield house
-
-
-def said(run_id: str) -> str:
-    return f"variables are back to what they were after run {run_id}; {NOT_UNDONE}"
-
-
 class TestEnds:
     @pytest.mark.parametrize("kind", ["code", "file"])
     async def test_whatever_ends_the_kernel_the_state_is_as_before(
@@ -105,7 +86,7 @@ class TestEnds:
             result = await house.registry.submit("", "default", request, 1.0).result()
             assert result.status in (Status.DIED, Status.TIMEOUT), name
             assert (result.state, result.restored_to) == (State.RESTORED, kept), name
-            assert said(kept) in result.notes, name
+            assert back_to(kept) in result.notes, name
             assert name not in DEAF or "did not obey" in result.explanation, name
             assert not any("gone" in note for note in result.notes), name
             child = int(re.findall(r"child=(\d+)", text_of(result))[0])
@@ -133,7 +114,7 @@ class TestEnds:
         assert (text_of(result), result.status) == ("1\n", Status.OK)
         assert (result.state, result.restored_to) == (State.RESTORED, kept)
         (note,) = result.notes
-        assert note.startswith("since the last run the kernel was killed") and said(kept) in note
+        assert note.startswith("since the last run the kernel was killed") and back_to(kept) in note
         assert (await house.run("x")).state is State.KEPT
 
     async def test_the_kernel_that_takes_its_place_may_end_before_it_is_needed(
@@ -217,7 +198,7 @@ class TestEnds:
             "files open for writing (log.txt)",
         )
         result = await house.run("import os; os._exit(1)")
-        words = f"{said(kept)}; not restored: files open for writing (log.txt)"
+        words = f"{back_to(kept)}; not restored: files open for writing (log.txt)"
         assert words in result.notes
 
     @pytest.mark.parametrize("policy", [Policy(grace=0.5, keep_after_timeout=True)])
@@ -410,7 +391,7 @@ class TestIdleTime:
             await until(lambda: len(house.registry.history("")) == 2)
         theirs = await house.registry.history("")[-1].result()
         assert (theirs.status, theirs.state) == (Status.DIED, State.RESTORED)
-        assert theirs.restored_to == kept and said(kept) in theirs.notes
+        assert theirs.restored_to == kept and back_to(kept) in theirs.notes
         result = await house.run("print(x)")
         assert (text_of(result), result.state) == ("1\n", State.RESTORED)
 
