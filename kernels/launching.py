@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import socket
 import sys
@@ -145,7 +144,7 @@ def launch(
     directory = root / ident
     with contextlib.ExitStack() as undo, contextlib.ExitStack() as started:
         directory.mkdir(mode=0o700)
-        undo.callback(shutil.rmtree, directory, ignore_errors=True)
+        undo.callback(_clear, directory)
         connection_file = str(_connection_file(directory))
         scripted = kernelspec is None or kernelspec.ipykernel is not None
         if kernelspec is not None and not scripted:
@@ -197,6 +196,15 @@ def launch(
     return Launched(
         process, connection, directory, argv, kernelspec, scripted, pipes, lifeline, held
     )
+
+
+def _clear(directory: Path) -> None:
+    """Remove what `launch` has made there. Opens nothing: there may be too much open."""
+    for name in ("connection.json", "ring", "log"):
+        with contextlib.suppress(OSError):
+            (directory / name).unlink()
+    with contextlib.suppress(OSError):
+        directory.rmdir()
 
 
 def _pipe(undo: contextlib.ExitStack, started: contextlib.ExitStack, fds: list[int]) -> int:

@@ -144,11 +144,14 @@ class TestARun:
         assert (result.status, text_of(result)) == (Status.OK, "Hello you\n")
 
     async def test_ends_with_its_kernel_and_keeps_what_it_printed(
-        self, registry: Registry, session: Session, run_code: RunCode
+        self, registry: Registry, session: Session, run_code: RunCode, tmp_path: Path
     ) -> None:
+        go = tmp_path / "go"
         async with attached(session) as visitor:
-            visitor.client.execute("import os\nprint('last words')\nos._exit(3)")
-            result = await (await visit_of(registry, "import os")).result()
+            visitor.client.execute(f"{waits_for(go)}\nprint('last words')\nos._exit(3)")
+            visit = await visit_of(registry, "import os")
+            go.touch()
+            result = await visit.result()
         assert (result.status, result.state, result.exit_code) == (Status.DIED, State.LOST, 3)
         assert text_of(result) == "last words\n"
         assert "exit code 3" in result.explanation
