@@ -23,8 +23,9 @@ _PACE, _SLOWEST, _SHARE, _FEW, _SHORT, _MOST, _REST = 0.05, 0.08, 0.02, 2, 0.1, 
 #: Events, and bytes of them, that are kept for a page that has lost its connection; seconds that
 #: they are kept when there is no page any more; runs that may change meanwhile.
 _EVENTS, _BYTES, _LINGER, _TOLD = 2_000, 4_000_000, 120.0, 1_000
-#: Seconds between two comments in a stream without news.
-_COMMENT = 15.0
+#: Seconds between two signs of life in a stream without news, and what these are.
+_BEAT = 15.0
+_STILL = b"event: still\ndata: here\n\n"
 _RESET = {"reset": True}
 
 _log = logging.getLogger("rmi.page")
@@ -37,7 +38,7 @@ class Reader:
         #: The number of the last event that it has; None: too old.
         self.position: int | None = position
         self.wake = asyncio.Event()
-        self.closed = self.comment = False
+        self.closed = self.beat = False
 
 
 class Feed:
@@ -73,7 +74,7 @@ class Feed:
         self._weighing = Weighing()
         #: Seconds that the last event has taken, of which its pages add theirs.
         self.spent = 0.0
-        self._comment_at = 0.0
+        self._beat_at = 0.0
         for session in self._own():
             self._sessions[session.name] = self._signature(session)
             for run in session.runs[:1]:
@@ -134,8 +135,8 @@ class Feed:
         reader.position = self._number
         if pieces:
             return b"".join(pieces)
-        comment, reader.comment = reader.comment, False
-        return b":\n\n" if comment else b""
+        beat, reader.beat = reader.beat, False
+        return _STILL if beat else b""
 
     @property
     def pages(self) -> int:
@@ -185,7 +186,7 @@ class Feed:
 
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
-        self._comment_at = loop.time() + _COMMENT
+        self._beat_at = loop.time() + _BEAT
         while True:
             runs = len(self._told)
             pace = min(max(_PACE, self.spent / _SHARE, _PACE * runs / _FEW), _MOST)
@@ -193,10 +194,10 @@ class Feed:
             self._look()
             self.spent = loop.time() - looked
             self._weighing.measure(self._own())
-            if looked >= self._comment_at:
-                self._comment_at = looked + _COMMENT
+            if looked >= self._beat_at:
+                self._beat_at = looked + _BEAT
                 for reader in self._readers:
-                    reader.comment = True
+                    reader.beat = True
                     reader.wake.set()
             if not self._told and not any(session.runs for session in self._own()):
                 timer = loop.call_later(_REST, self._news.set)

@@ -53,7 +53,7 @@ class Stream(Response):
             await send(_body(_BEGIN))
             while not reader.closed:
                 if data := self._feed.take(reader):
-                    # Comments are sent where there are no news.
+                    # Signs of life are sent where there are no news.
                     if not self._is_welcome():
                         break
                     began = time.perf_counter()

@@ -14,9 +14,10 @@ from fastmcp import Client
 from server.remote.tokens import Tokens
 from tests.e2e.http_process import HttpProcess
 from tests.page.conftest import TOKENS, Watch, begin, look, run, runs, shot, watching
+from tests.page.relay import Relay
 
 if TYPE_CHECKING:
-    from playwright.async_api import Browser, Page
+    from playwright.async_api import Browser, Page, Route
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -262,6 +263,42 @@ class TestConnection:
         await watch.context.set_offline(False)
         await runs(page).get_by_text("meanwhile", exact=True).first.wait_for()
         assert await runs(page).count() == 2
+
+    async def test_what_could_not_be_fetched_is_asked_for_again(
+        self, page: Page, client: Client[Any], watch: Watch
+    ) -> None:
+        """The code, and the output."""
+        refused: list[str] = []
+
+        async def answer(route: Route) -> None:
+            if len(refused) < 2 or ("/text" in route.request.url and len(refused) < 3):
+                refused.append(route.request.url)
+                await route.abort()
+            else:
+                await route.continue_()
+
+        await watch.context.route(re.compile("/page/runs/"), answer)
+        await run(client, "print('fetched')", "refused")
+        card = await look(page, "refused")
+        await card.get_by_text("The server cannot be reached.").first.wait_for()
+        await text(card).get_by_text("fetched").wait_for()
+        await card.locator(".source").get_by_text("print").wait_for()
+        assert await card.get_by_text("The server cannot be reached.").count() == 0
+        assert len(refused) == 3
+
+    async def test_a_connection_that_is_dead_and_looks_open_is_given_up(
+        self, browser: Browser, server: HttpProcess, client: Client[Any]
+    ) -> None:
+        """As after the machine has slept."""
+        async with Relay(server.url) as relay, watching(browser, relay.url) as watch:
+            await watch.context.clock.install()
+            page = await watch.open()
+            await run(client, "print('before')", "dead")
+            await runs(page).get_by_text("before", exact=True).first.wait_for()
+            relay.fall_silent()
+            await run(client, "print('meanwhile')", "dead")
+            await watch.context.clock.fast_forward(36_000)
+            await runs(page).get_by_text("meanwhile", exact=True).first.wait_for()
 
     async def test_a_server_that_ends_and_comes_back(
         self, browser: Browser, tmp_path: Path

@@ -10,19 +10,33 @@ export class Failure extends Error {
 
 async function ask(path, options) {
   let answer;
+  let body = null;
   try {
     answer = await fetch(path, { credentials: "same-origin", redirect: "error", ...options });
+    const isJson = (answer.headers.get("Content-Type") || "").includes("json");
+    if (isJson) body = await answer.json();
   } catch {
     throw new Failure("The server cannot be reached.", 0);
   }
-  const isJson = (answer.headers.get("Content-Type") || "").includes("json");
-  const body = isJson ? await answer.json().catch(() => null) : null;
   if (answer.ok) return body;
   if (answer.status === 401) dispatchEvent(new Event("page-login"));
   throw new Failure(body?.error || `The server answered with error ${answer.status}.`, answer.status);
 }
 
-export const get = (path) => ask(path, { headers: { Accept: "application/json" } });
+/** Milliseconds that an answer may take: a connection may be dead and look open. */
+const PATIENCE = 20000;
+/** And before it is asked once more. */
+const PAUSE = 2000;
+
+export const get = (path) => ask(path, { headers: { Accept: "application/json" }, signal: AbortSignal.timeout(PATIENCE) });
+
+/** Do it again in a moment, while `node` is shown, if `error` is that there was no answer; whether it
+ * is. */
+export function again(error, node, work) {
+  if (error.status !== 0) return false;
+  setTimeout(() => node.isConnected && work(), PAUSE);
+  return true;
+}
 
 export const post = (path, body) =>
   ask(path, {

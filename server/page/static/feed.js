@@ -7,6 +7,9 @@ const HIDDEN = 5;
 const PLACES = 4;
 const LOOK = 400;
 const BETWEEN = 2000;
+/** Milliseconds without a word after which a connection is taken for lost, as one is when the machine
+ * has slept: the server says something every 15 seconds. */
+const SILENCE = 35000;
 
 /** A place among those windows: a function that gives it back, or null where all are taken. */
 async function place() {
@@ -34,6 +37,7 @@ export class Feed {
     this.delay = 500;
     this.retry = 0;
     this.rest = 0;
+    this.silence = 0;
     document.addEventListener("visibilitychange", () => this.#seen());
     addEventListener("online", () => this.mark !== null && this.open());
     addEventListener("pageshow", (event) => event.persisted && this.mark !== null && this.open());
@@ -61,6 +65,8 @@ export class Feed {
     this.leave = leave;
     const source = new EventSource(`/page/events?mark=${encodeURIComponent(this.mark)}`);
     this.source = source;
+    this.#heard();
+    source.addEventListener("still", () => source === this.source && this.#heard());
     source.onopen = () => {
       this.delay = 500;
       this.state(true);
@@ -73,6 +79,7 @@ export class Feed {
     };
     source.onmessage = (message) => {
       if (source !== this.source) return;
+      this.#heard();
       const event = JSON.parse(message.data);
       if (event.reset) {
         this.stop();
@@ -90,6 +97,11 @@ export class Feed {
     };
   }
 
+  #heard() {
+    clearTimeout(this.silence);
+    this.silence = setTimeout(() => this.open(), SILENCE);
+  }
+
   #later() {
     this.#shut();
     this.retry = setTimeout(() => this.reset(), this.delay);
@@ -98,6 +110,7 @@ export class Feed {
 
   #shut() {
     clearTimeout(this.retry);
+    clearTimeout(this.silence);
     this.source?.close();
     this.leave?.();
     this.source = this.leave = this.turn = null;

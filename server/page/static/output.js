@@ -1,6 +1,6 @@
 // A run's output as it grows: what the server tells of it and what has to be fetched.
 
-import { get, runPath } from "./api.js";
+import { again, get, runPath } from "./api.js";
 import { el, put, trusted } from "./dom.js";
 import { Figures } from "./figures.js";
 import { Flow } from "./flow.js";
@@ -138,6 +138,7 @@ export class Output {
       this.#say("");
     } catch (error) {
       this.#say(error.message);
+      again(error, this.node, () => this.#catchUp());
     } finally {
       this.busy = false;
     }

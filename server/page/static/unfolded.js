@@ -1,6 +1,6 @@
 // What an unfolded run shows: its code, the cells of a notebook, its output, what became of it.
 
-import { get, runPath } from "./api.js";
+import { again, get, runPath } from "./api.js";
 import { Code } from "./code.js";
 import { el } from "./dom.js";
 import { duration } from "./format.js";
@@ -37,6 +37,7 @@ export class Unfolded {
       detail = await get(runPath(this.run.id));
     } catch (error) {
       this.code.trouble(error.message);
+      if (again(error, this.code.node, () => this.#details())) return;
       if (!this.begun) this.output.begin([], this.run);
       this.begun = true;
       return;

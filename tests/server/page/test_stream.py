@@ -69,7 +69,7 @@ async def test_who_logs_out_is_told_nothing_more(
     """News of a program that goes on printing do not keep the stream, also where there is never a
     moment without any."""
     monkeypatch.setattr(stream, "_ASKING", 0.0)
-    monkeypatch.setattr(feed, "_COMMENT", 3600.0)
+    monkeypatch.setattr(feed, "_BEAT", 3600.0)
     anna = await guarded.logged_in("anna")
     code = "import time\nwhile True:\n    print('x', flush=True)\n    time.sleep(0.02)"
     async with anna.watching() as page:
