@@ -127,7 +127,7 @@ class TestARun:
     ) -> None:
         """Completion, inspection and history are answered; silent executions are nobody's news."""
         async with attached(session) as visitor:
-            assert "len" in (await visitor.ask("complete", "le"))["matches"]
+            assert "%less" in (await visitor.ask("complete", "%les"))["matches"]
             assert (await visitor.ask("inspect", "x"))["found"]
             history = (await visitor.ask("history"))["history"]
             assert [entry[2] for entry in history][-1] == "x = 1"

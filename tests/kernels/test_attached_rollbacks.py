@@ -38,7 +38,7 @@ async def works(visitor: Visitor, session: Session, x: str) -> None:
     before = session.count
     reply = await visitor.run("print(x)")
     assert (reply["status"], visitor.printed) == ("ok", f"{x}\n")
-    assert (await visitor.ask("complete", "prin"))["matches"] == ["print"]
+    assert "%less" in (await visitor.ask("complete", "%les"))["matches"]
     assert (await visitor.ask("inspect", "x"))["found"]
     assert (await visitor.ask("is_complete", "for _ in x:"))["status"] == "incomplete"
     assert (await visitor.ask("kernel_info"))["status"] == "ok"
