@@ -15,7 +15,7 @@ _FIRST_COST = 0.01
 _SHARE = 0.05
 #: Bytes of state, and runs, for which the next is worth it however little time they have taken:
 #: what a checkpoint of nothing takes itself (6 to 8 MB); and whoever has written the runs would
-#: have to send them again. Measured with runs of 2 ms, 8 ms apart, so that each meets a checkpoint
+#: have to send them again. Measured with runs of 13 ms, 8 ms apart, so that each meets a checkpoint
 #: that is being taken: they take 2.1 times as long with one after each run, 1.4 times after three.
 _GROWTH, _RUNS = 8_000_000, 3
 #: After so many refusals in a row it is tried as many times less often, up to the last of these.
