@@ -91,7 +91,8 @@ class Keeper:
     @property
     def excuse(self) -> str:
         """Why variables are gone that a checkpoint would have kept, in words for the result that
-        says so; "": it was too early for one, or there are none here at all."""
+        says so; "": it was too early for one, or there are none here at all. To be asked before the
+        next kernel has begun."""
         reasons = [why for why in self.reasons if why not in NOT_YET | _NEVER]
         return f"no checkpoint: {'; '.join(reasons)}" if reasons else ""
 

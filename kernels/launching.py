@@ -120,10 +120,7 @@ class Launched:
 
     def remove(self) -> None:
         """Remove its directory."""
-        with contextlib.suppress(OSError):
-            for path in self.directory.iterdir():
-                path.unlink()
-            self.directory.rmdir()
+        _remove(self.directory)
 
 
 def launch(
@@ -143,8 +140,11 @@ def launch(
     ident = uuid.uuid4().hex[:12]
     directory = root / ident
     with contextlib.ExitStack() as undo, contextlib.ExitStack() as started:
+        # First, and closed before anything is undone: to remove files takes a descriptor, too.
+        fds = [os.open(os.devnull, os.O_RDONLY)]
+        started.callback(os.close, fds[0])
         directory.mkdir(mode=0o700)
-        undo.callback(_clear, directory)
+        undo.callback(_remove, directory)
         connection_file = str(_connection_file(directory))
         scripted = kernelspec is None or kernelspec.ipykernel is not None
         if kernelspec is not None and not scripted:
@@ -168,8 +168,6 @@ def launch(
         pipes = lifeline = None
         # For checkpoints, which only Linux has.
         speaks = scripted and sys.platform == "linux" and isinstance(starter, processes.Warden)
-        fds = [os.open(os.devnull, os.O_RDONLY)]
-        started.callback(os.close, fds[0])
         if isinstance(starter, processes.Warden):
             pipes = (_pipe(undo, started, fds), _pipe(undo, started, fds))
             if scripted:
@@ -198,12 +196,11 @@ def launch(
     )
 
 
-def _clear(directory: Path) -> None:
-    """Remove what `launch` has made there. Opens nothing: there may be too much open."""
-    for name in ("connection.json", "ring", "log"):
-        with contextlib.suppress(OSError):
-            (directory / name).unlink()
+def _remove(directory: Path) -> None:
+    """Remove a kernel's directory."""
     with contextlib.suppress(OSError):
+        for path in directory.iterdir():
+            path.unlink()
         directory.rmdir()
 
 

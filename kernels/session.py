@@ -240,8 +240,8 @@ class Session:
                 # What threads of the run that is undone have still printed.
                 kernels.take_late()
                 result = restored(result, kept.run_id, kept.words)
-            elif kernels.excuse:
-                result = replace(result, notes=(*result.notes, kernels.excuse))
+            elif why := self.keeper.excuse:
+                result = replace(result, notes=(*result.notes, why))
         elif result.status is Status.OK:
             kernels.succeeded(tenure.kernel, run.id, result.duration)
         result = self._news.tell(result, run.notes)

@@ -75,8 +75,8 @@ class Succession:
                 self._news.add(f"{since}{kept.words}", restored_to=kept.run_id)
             elif lost:
                 self._news.add(f"{since}{GONE}", lost=True)
-                if not restart and self.excuse:
-                    self._news.add(self.excuse)
+                if not restart and self._keeper.excuse:
+                    self._news.add(self._keeper.excuse)
         if self.tenure is None:
             self._adopt(await self._start(), 0)
 
@@ -165,11 +165,6 @@ class Succession:
             raise SessionError(
                 f"Session {self._name!r} could not be made: {self._why_none}. Try again."
             )
-
-    @property
-    def excuse(self) -> str:
-        """See `Keeper.excuse`. Until the next kernel has begun."""
-        return self._keeper.excuse
 
     @property
     def _why_none(self) -> str:

@@ -105,27 +105,29 @@ class SessionTools:
     async def branch_session(
         self, ctx: Context, new_session: NewSession, session: SessionName = "default"
     ) -> str:
-        registry, owner = self._registry, principal()
         return await self._in_turn(
-            ctx, session, lambda: checkpoints.branch(registry, owner, session, new_session)
+            ctx,
+            session,
+            lambda owner: checkpoints.branch(self._registry, owner, session, new_session),
         )
 
     async def rewind_session(self, ctx: Context, session: SessionName = "default") -> str:
-        registry, owner = self._registry, principal()
         return await self._in_turn(
-            ctx, session, lambda: checkpoints.rewind(registry, owner, session)
+            ctx, session, lambda owner: checkpoints.rewind(self._registry, owner, session)
         )
 
     async def _in_turn(
-        self, ctx: Context, session: str, begin: Callable[[], Coroutine[Any, Any, str]]
+        self, ctx: Context, session: str, begin: Callable[[str], Coroutine[Any, Any, str]]
     ) -> str:
-        """What `begin` returns, which waits for the session's turn; its caller hears of that."""
+        """What `begin(owner)` returns, which waits for the session's turn; its caller hears of
+        that."""
+        owner = principal()
 
         def work(tell: Callable[[str], None]) -> Coroutine[Any, Any, str]:
-            runs = self._registry.find(principal(), session).runs
+            runs = self._registry.find(owner, session).runs
             if runs:
                 tell(f"waiting for run {runs[-1].id} to end")
-            return begin()
+            return begin(owner)
 
         try:
             return await told(ctx, work)

@@ -39,6 +39,7 @@ _grave: List[Any] = []
 _THREADS = ("iopub_thread", "control_thread", "heartbeat", "shell_channel_thread")
 _CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 _PACKAGES = ("zmq", "ipykernel", "_rmi_guest")
+#: Seconds between two looks whether the heartbeat has its socket.
 _MOMENT = 0.0002
 _FOLDERS = tuple(
     os.path.dirname(file) + os.sep for file in (zmq.__file__, ipykernel.__file__, __file__)

@@ -264,7 +264,7 @@ async def output(projects: Path) -> AsyncIterator[Pair]:
                 async with asyncio.timeout(_SOON):
                     while not found:
                         line = await events.readline()
-                        if line.startswith(b"data: "):
+                        if line.startswith(b"data: {"):
                             now = time.time()
                             told = "".join(item["text"] for item in json.loads(line[6:])["text"])
                             found.extend(now - float(at) for at in _PRINTED.findall(told))
@@ -384,7 +384,7 @@ async def events(projects: Path) -> AsyncIterator[Pair]:
                     while True:
                         line = await reader.readline()
                         size += len(line)
-                        if line.startswith(b"data: ") and _has_ended(line[6:], "much"):
+                        if line.startswith(b"data: {") and _has_ended(line[6:], "much"):
                             await task
                             return size / 1000
 

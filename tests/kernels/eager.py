@@ -26,6 +26,13 @@ def back_to(run_id: str) -> str:
     return f"variables are back to what they were after run {run_id}; {NOT_UNDONE}"
 
 
+async def until_kept(session: Session, run_id: str) -> None:
+    """Wait until there is a checkpoint of that run."""
+    await until(lambda: session.checkpoint is not None and session.checkpoint.run_id == run_id)
+    # What the one before it was, has ended.
+    await until(lambda: session.keeper._taking is None)
+
+
 def make_eager(patch: pytest.MonkeyPatch) -> None:
     """However small the state, a checkpoint is due after each success, and at once."""
     patch.setattr("kernels.checkpointing._RUNS", 1)
@@ -61,10 +68,7 @@ class House:
 
     async def kept(self, run_id: str, session: str = "default") -> None:
         """Wait until there is a checkpoint of that run."""
-        here = self.session(session)
-        await until(lambda: here.checkpoint is not None and here.checkpoint.run_id == run_id)
-        # What the one before it was, has ended.
-        await until(lambda: here.keeper._taking is None)
+        await until_kept(self.session(session), run_id)
 
     def processes(self) -> set[int]:
         """All that the warden looks after, without the template."""

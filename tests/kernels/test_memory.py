@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 
 from kernels import memory
 from tests.conftest import ROOT
+from tests.kernels.groups import Group, group_of
 
 MEGABYTE = 1 << 20
 
@@ -23,34 +23,27 @@ def test_without_a_limit_it_is_the_machines() -> None:
 
 
 @pytest.fixture
-def group() -> Iterator[Path]:
-    """A real control group of 300 MiB below that of this process."""
-    lines = Path("/proc/self/cgroup").read_text().splitlines() if sys.platform == "linux" else []
-    path = next((line.split(":", 2)[2] for line in lines if ":memory:" in line), None)
-    if path is None:
-        pytest.skip("no memory controller of version 1")
-    own = Path("/sys/fs/cgroup/memory") / path.lstrip("/") / f"rmi-{uuid.uuid4().hex[:8]}"
-    try:
-        own.mkdir()
-        (own / "memory.limit_in_bytes").write_text(str(300 * MEGABYTE))
-    except OSError as error:
-        pytest.skip(f"no control group can be made: {error}")
-    yield own
-    own.rmdir()
+def group() -> Iterator[Group]:
+    limits = ("memory.limit_in_bytes", "memory.max")
+    with group_of("memory", dict.fromkeys(limits, 300 * MEGABYTE)) as group:
+        yield group
 
 
-def test_the_limit_of_a_control_group_is_seen(group: Path) -> None:
+def test_the_limit_of_a_control_group_is_seen(group: Group) -> None:
     """Once with nothing, and once with 100 MiB taken."""
     program = """
 import os, pathlib, sys
-pathlib.Path(sys.argv[1], "cgroup.procs").write_text(str(os.getpid()))
+pathlib.Path(sys.argv[1]).write_text(str(os.getpid()))
 from kernels import memory
 before = memory.left()
 taken = b"x" * (100 << 20)
 print(*before, *memory.left())
 """
     done = subprocess.run(
-        [sys.executable, "-c", program, str(group)], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-c", program, str(group.processes)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     before, limit, after, same = map(int, done.stdout.split())

@@ -40,6 +40,8 @@ BACK = (
     "variables are back to what they were after run 1; files, databases and the network are not "
     "undone"
 )
+#: Waits for a file, then spoils the variable and fails.
+ON_GO = "import os, time\nwhile not os.path.exists('go'): time.sleep(0.01)\nx = None\n1 / 0"
 DIES = "import os; os.kill(os.getpid(), 9)"
 
 
@@ -97,8 +99,7 @@ class TestGoingBack:
                 heard.set()
 
         await kept(caller, registry)
-        code = "import os, time\nwhile not os.path.exists('go'): time.sleep(0.01)\nx = None\n1 / 0"
-        run = asyncio.create_task(caller.run("run_code", code=code))
+        run = asyncio.create_task(caller.run("run_code", code=ON_GO))
         await until(lambda: registry.find("", "default").runs)
         back = asyncio.create_task(caller.client.call_tool("rewind_session", progress_handler=hear))
         async with asyncio.timeout(20):
@@ -118,8 +119,7 @@ class TestGoingBack:
         async def hear(progress: float, total: float | None, message: str | None) -> None:
             heard.set()
 
-        code = "import os, time\nwhile not os.path.exists('go'): time.sleep(0.01)\nx = None\n1 / 0"
-        run = asyncio.create_task(caller.run("run_code", code=code))
+        run = asyncio.create_task(caller.run("run_code", code=ON_GO))
         await until(lambda: session.runs)
         back = asyncio.create_task(caller.client.call_tool("rewind_session", progress_handler=hear))
         async with asyncio.timeout(20):

@@ -18,7 +18,7 @@ from kernels.limits import Limits
 from kernels.registry import Registry
 from kernels.turn import Policy
 from tests.conftest import until
-from tests.kernels.eager import NOT_UNDONE, make_eager
+from tests.kernels.eager import back_to, make_eager, until_kept
 from tests.server.caller import META, Caller, Mode
 from tests.server.test_run_notebook import Notebook
 
@@ -86,9 +86,7 @@ class Session:
 
     async def kept(self, run_id: str) -> str:
         """Wait until the checkpoint is of this run."""
-        session = self.registry.find("", self.name)
-        await until(lambda: session.checkpoint and session.checkpoint.run_id == run_id)
-        await until(lambda: session.keeper._taking is None)
+        await until_kept(self.registry.find("", self.name), run_id)
         return run_id
 
     async def keep(self, code: str) -> str:
@@ -99,10 +97,6 @@ class Session:
 @pytest.fixture
 def work(caller: Caller, registry: Registry) -> Session:
     return Session(caller, registry)
-
-
-def back_to(run_id: str) -> str:
-    return f"variables are back to what they were after run {run_id}; {NOT_UNDONE}"
 
 
 class TestACellThatEndsTheKernel:
@@ -192,10 +186,7 @@ class TestACellThatEndsTheKernel:
     ) -> None:
         kept = await work.keep("x = [1]")
         notebook.write("x.append(2)", SEGFAULT, "3")
-        begun = await caller.call(
-            "run_notebook", file_name="a.ipynb", session="work", background=True
-        )
-        run_id = (begun.meta or {})[META]["run_id"]
+        run_id = await notebook.begin(session="work")
         result = await caller.call("get_output", run_id=run_id, wait=20)
         while (facts := (result.meta or {})[META])["status"] == "running":
             result = await caller.call("get_output", run_id=run_id, wait=20)
@@ -210,10 +201,7 @@ class TestACellThatEndsTheKernel:
         """As one whose time is up; in the file it was interrupted."""
         kept = await work.keep("x = [1]")
         notebook.write("x.append(2)", DEAF, "3")
-        begun = await caller.call(
-            "run_notebook", file_name="a.ipynb", session="work", background=True
-        )
-        run_id = (begun.meta or {})[META]["run_id"]
+        run_id = await notebook.begin(session="work")
         run = work.registry.find_run("", run_id)
         await until((notebook.projects / "on").exists)
         await caller.call("stop_run", session="work")

@@ -44,6 +44,12 @@ class Notebook:
             "run_notebook", file_name=str(self.path.relative_to(self.projects)), **arguments
         )
 
+    async def begin(self, **arguments: Any) -> str:
+        """Have it run in the background; the run's id."""
+        name = str(self.path.relative_to(self.projects))
+        begun = await self.caller.call("run_notebook", file_name=name, background=True, **arguments)
+        return str((begun.meta or {})[META]["run_id"])
+
     async def refusal(self, **arguments: Any) -> str:
         name = str(self.path.relative_to(self.projects))
         return await self.caller.refusal("run_notebook", **{"file_name": name, **arguments})
@@ -241,8 +247,7 @@ class TestTheResult:
 
     async def test_in_the_background(self, notebook: Notebook) -> None:
         notebook.write("import threading", "threading.Event().wait(30)")
-        begun = await notebook.caller.call("run_notebook", file_name="a.ipynb", background=True)
-        run_id = (begun.meta or {})[META]["run_id"]
+        run_id = await notebook.begin()
         while True:
             page = await notebook.caller.call("get_output", run_id=run_id, wait=1)
             line = page.content[-1]

@@ -14,8 +14,9 @@ export class Code {
 
   /** Show the server's rendering, once. */
   fill(source) {
-    if (!source || this.node.querySelector(".source")) return;
+    if (this.node.querySelector(".source")) return;
     this.node.replaceChildren();
+    if (!source) return;
     const box = el("div", { class: "source", tabindex: "0", role: "group", "aria-label": `Code of run ${this.id}` });
     box.append(trusted(source.html));
     // Empty lines at the beginning are counted, but tell nothing.

@@ -52,7 +52,8 @@ class Watching:
             async for line in self._lines:
                 if line.startswith("id: "):
                     self.mark = line[4:]
-                elif line.startswith("data: "):
+                # What is no object is a sign of life.
+                elif line.startswith("data: {"):
                     event: dict[str, Any] = json.loads(line[6:])
                     self._take(event)
                     return event
