@@ -33,7 +33,7 @@ from .descriptors import flush_c_streams  # noqa: E402
 from .forking import Identity, Warden, ending_on_failure, fork_away, fork_on_request  # noqa: E402
 from .machinery import Machinery  # noqa: E402
 from .magics import end_idle_thread  # noqa: E402
-from .pages import Ranges, have_own, written  # noqa: E402
+from .pages import Rewritten  # noqa: E402
 from .proc import open_files  # noqa: E402
 from .ring import Ring  # noqa: E402
 from .survey import Facts, Survey, Surveyor, judge  # noqa: E402
@@ -43,8 +43,6 @@ _OOM_SCORE = "900"
 _OOM_FILE = "/proc/self/oom_score_adj"
 #: How often it is looked for native threads, and the seconds between.
 _LOOKS, _MOMENT = 5, 0.002
-#: After so many forks.
-_ANEW = 6
 
 
 class Checkpoints:
@@ -60,9 +58,7 @@ class Checkpoints:
         self._surveyor = Surveyor([facts["ring"]])
         #: The program's open files when the survey was made.
         self._files: Dict[int, str] = {}
-        #: Memory that is to be this process's own again after a fork, and how many there were.
-        self._pages: Ranges = []
-        self._forks = 0
+        self._pages = Rewritten()
         #: The id of the copy that is to be made, the facts, and where the answer is waited for.
         self._wanted: Optional[Tuple[str, Facts, asyncio.Future[Dict[str, Any]]]] = None
         app.kernel.shell_handlers["checkpoint_request"] = self._answer
@@ -70,8 +66,6 @@ class Checkpoints:
     async def _answer(self, stream: Any, idents: Any, parent: Dict[str, Any]) -> None:
         reply = await self._reply(parent["content"])
         self._app.session.send(stream, "checkpoint_reply", reply, parent, ident=idents)
-        pages, self._pages = self._pages, []
-        have_own(pages)
 
     async def _reply(self, request: Dict[str, Any]) -> Dict[str, Any]:
         if time.time() > request["until"]:
@@ -113,11 +107,13 @@ class Checkpoints:
         (ident, facts, answer), self._wanted = self._wanted, None
         flush_c_streams()
         belongings = Belongings(self._files, self._surveyor.libraries)
-        pages = written()
+        self._pages.before_fork()
         begun = time.perf_counter()
         try:
             with _undisturbed():
-                is_copy = fork_away(self._identity, ident, self._warden)
+                is_copy = fork_away(
+                    self._identity, ident, self._warden, meanwhile=self._pages.after_fork
+                )
         except OSError as error:
             answer.set_result(_refused(["there can be no copy: %s" % error]))
             return True
@@ -125,9 +121,6 @@ class Checkpoints:
             self._be_the_copy(ident, belongings)
         else:
             milliseconds = 1000 * (time.perf_counter() - begun)
-            # Now and then it is found out anew: what was had again looks as if it were written.
-            self._forks += 1
-            self._pages = pages if self._forks % _ANEW else []
             found = self._judge_again(facts)
             answer.set_result(
                 _refused(found.refusals)

@@ -114,16 +114,25 @@ class Warden:
 
 
 def fork_away(
-    identity: Identity, ident: str, warden: Warden, tell: Callable[[int], None] = lambda pid: None
+    identity: Identity,
+    ident: str,
+    warden: Warden,
+    tell: Callable[[int], None] = lambda pid: None,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> bool:
     """Fork a process with the id `ident`. Returns True there, as soon as it is the warden's child.
 
     `tell` is called with its pid in the process between the two, before the new one can end.
-    Raises OSError where there can be no more processes.
+    `meanwhile` is called in this process, while that one goes about it. Raises OSError where there
+    can be no more processes.
     """
     middle = os.fork()
     if middle:
-        return _see_off(middle)
+        try:
+            meanwhile()
+        finally:
+            _see_off(middle)
+        return False
     middle = os.getpid()
     try:
         gate, opener = os.pipe()
@@ -148,15 +157,14 @@ def fork_away(
     return True
 
 
-def _see_off(middle: int) -> bool:
+def _see_off(middle: int) -> None:
     try:
         status = os.waitpid(middle, 0)[1]
     except ChildProcessError:
         # As it is when a program ignores SIGCHLD.
-        return False
+        return
     if status and os.WIFEXITED(status) and os.WEXITSTATUS(status) == _FAILED:
         raise OSError("the system allows no more processes")
-    return False
 
 
 @contextlib.contextmanager

@@ -76,7 +76,7 @@ class _Sessions:
         begun = time.perf_counter()
         while True:
             await self.run(code)
-            for _ in range(100):
+            for _ in range(300):
                 now = self.session.checkpoint
                 if now is not None and (before is None or now.run_id != before.run_id):
                     return time.perf_counter() - begun
@@ -100,8 +100,8 @@ async def _sessions(projects: Path, checkpoints: bool = True) -> AsyncIterator[_
         yield _Sessions(registry)
 
 
-def warm(pause: float) -> Measure:
-    """Runs of a small session, each so many seconds after the one before; the same without
+def warm(pause: float, count: int = _RUNS) -> Measure:
+    """`count` runs of a small session, each so many seconds after the one before; the same without
     checkpoints."""
 
     @asynccontextmanager
@@ -111,7 +111,7 @@ def warm(pause: float) -> Measure:
             def sample(of: _Sessions) -> Sample:
                 async def runs() -> float:
                     seconds = []
-                    for _ in range(_RUNS):
+                    for _ in range(count):
                         await asyncio.sleep(pause)
                         seconds.append(await of.run("1"))
                     # The mean: only some of them come after a checkpoint.

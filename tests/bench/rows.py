@@ -263,6 +263,15 @@ ROWS = (
         checkpoints.warm(0.03),
         paired=True,
     ),
+    Row(
+        "cp-paused",
+        "150 ms after another",
+        "no checkpoints",
+        1.02,
+        3,
+        checkpoints.warm(0.15, 12),
+        paired=True,
+    ),
     Row("cp-failure", "a kernel's end, to a result", "a fork", 1.2, 2, checkpoints.failure),
     Row(
         "cp-large",
