@@ -13,8 +13,8 @@ from tests.conftest import until
 STEPS = {
     # Of taking, in the kernel and in its copy.
     "the kernel looks around": ("checkpoint.Checkpoints", "_look"),
+    "the kernel copies its pages": ("pages.Rewritten", "after_fork"),
     "the kernel has forked": ("checkpoint.Checkpoints", "_judge_again"),
-    "the kernel is about to answer": ("checkpoint", "have_own"),
     "the copy lets go": ("machinery.Machinery", "abandon"),
     "the copy says so": ("forking.Warden", "say"),
     # Of resuming, in the checkpoint and in the new kernel.

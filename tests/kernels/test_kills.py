@@ -99,15 +99,15 @@ def cases(state: State, x: str, *steps: str) -> list[Case]:
     return [Case(step, state, x) for step in steps]
 
 
-ASKED, FORKED, ANSWERS = STEPS_OF_THE_KERNEL = (
+ASKED, WRITES, FORKED = STEPS_OF_THE_KERNEL = (
     "the kernel looks around",
+    "the kernel copies its pages",
     "the kernel has forked",
-    "the kernel is about to answer",
 )
 COPIES = ("it is not adopted", "the copy lets go", "the copy says so")
 TAKING = {
     KERNEL: [
-        *cases(State.RESTORED, "1", ASKED, FORKED, "its maker sees it off", ANSWERS),
+        *cases(State.RESTORED, "1", ASKED, WRITES, "its maker sees it off", FORKED),
         # Its answer may have been quicker.
         *cases(State.RESTORED, "", *COPIES),
     ],

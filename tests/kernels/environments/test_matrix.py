@@ -128,6 +128,9 @@ async def test_an_interrupt_keeps_the_state(bench: Bench) -> None:
 async def test_a_timeout_begins_another_kernel_in_the_same_place(bench: Bench, made: Made) -> None:
     """Where there are checkpoints, it goes on from one: what the run has done is gone anyway."""
     path = bench.write("loop.py", "lost = 1\nwhile True: pass\n")
+    if sys.platform == "linux":
+        await bench.text("import time; time.sleep(0.5)")
+        await until(lambda: bench.registry.find("", "here").checkpoint is not None)
     request = FileRequest(path, path.read_bytes(), (), "")
     result = await bench.registry.submit("", "here", request, 1).result()
     assert (result.status, result.exit_code) == (Status.TIMEOUT, None)
