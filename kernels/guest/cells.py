@@ -30,12 +30,29 @@ class Cells:
     async def run(self, plain: bool, code: str, silent: bool, *args: Any, **kwargs: Any) -> Any:
         """Run a cell; returns the reply. `plain`: with python's traceback, and an outcome."""
         self._outcome = {}
-        with self._replacing_run(plain), interruptible():
-            reply = await self._do_execute(code, silent, *args, **kwargs)
+        with self._replacing_run(plain):
+            try:
+                with interruptible():
+                    reply = await self._do_execute(code, silent, *args, **kwargs)
+            except KeyboardInterrupt as error:
+                reply = self._interrupted(error)
         if plain:
             ok = reply["status"] == "ok"
             reply["rmi"] = self._outcome or {"exit_code": 0 if ok else 1}
         return reply
+
+    def _interrupted(self, error: KeyboardInterrupt) -> Dict[str, Any]:
+        """It has hit what ipykernel does around the program, which is nobody's business."""
+        self._shell.showtraceback((KeyboardInterrupt, error.with_traceback(None), None))
+        return {
+            "status": "error",
+            "ename": "KeyboardInterrupt",
+            "evalue": "",
+            "traceback": [],
+            "execution_count": self._shell.execution_count,
+            "payload": [],
+            "user_expressions": {},
+        }
 
     @contextlib.contextmanager
     def tracebacks_on_stderr(self) -> Iterator[None]:

@@ -145,9 +145,12 @@ class Guest:
                 return asking.told(reply)
         except BaseException as error:
             # Nothing of ours may cost the reply: the server would wait for it.
-            traceback.print_exc(file=self._new_streams()[1])
+            interrupted = isinstance(error, KeyboardInterrupt)
+            trace = None if interrupted else error.__traceback__
+            traceback.print_exception(type(error), error, trace, file=self._new_streams()[1])
             self._outlet.finish()
-            return self._reply({"exit_code": 1, "error": describe(error, None)})
+            outcome = {"exit_code": 130 if interrupted else 1, "error": describe(error, None)}
+            return self._reply(outcome)
 
     def _stdin(self, request: Dict[str, Any]) -> Stdin:
         asking = self._asking
