@@ -165,7 +165,8 @@ display(HTML("<h1>in a frame</h1>"))
 
     async def test_large_output_is_bounded(self, page: Page, client: Client[Any]) -> None:
         """The page holds a part of it, says so, and has the rest in pieces."""
-        await run(client, "for n in range(400_000): print('line', n)", "large")
+        code = "for n in range(400_000): print('line', n)"
+        assert "timed out" not in await run(client, code, "large", timeout=600)
         card = await look(page, "large")
         await card.get_by_text("line 399999").wait_for()
         await card.locator(".gap").wait_for()
@@ -174,6 +175,26 @@ display(HTML("<h1>in a frame</h1>"))
         await page.get_by_role("dialog").get_by_text("Characters", exact=False).wait_for()
         await page.get_by_role("dialog").get_by_role("button", name="Close").click()
         await page.get_by_role("dialog").wait_for(state="detached")
+
+    async def test_only_the_beginning_stands_before_what_is_left_out(
+        self, page: Page, client: Client[Any], tmp_path: Path
+    ) -> None:
+        """However short it is: of what comes all at once, the end stands behind."""
+        code = (
+            "import os, time\n"
+            "print('begins', flush=True)\n"
+            f"while not os.path.exists({str(tmp_path / 'seen')!r}): time.sleep(0.01)\n"
+            "os.write(1, '\\n'.join(map(str, range(60_000))).encode())"
+        )
+        call = begin(client, code, "leaping")
+        card = await look(page, "leaping")
+        await text(card).get_by_text("begins").wait_for()
+        (tmp_path / "seen").touch()
+        await card.get_by_text("59999").wait_for()
+        await call
+        before = "nodes => nodes.map((node) => node.textContent).join('')"
+        shown = await card.locator(".flow > :has(~ .gap)").evaluate_all(before)
+        assert "\n".join(["begins", *map(str, range(60_000))]).startswith(shown)
 
 
 class TestControls:

@@ -59,7 +59,7 @@ export class Flow {
       const fresh = !last?.text || last.text.endsWith("\n");
       const mark = fresh && line.length < 12 && STREAM.exec(line.trimEnd());
       if (mark) this.stream = mark[1];
-      if (!last || last.n !== undefined || mark || last.end === this.floor || last.lines >= PIECE_LINES || last.size + line.length > PIECE_TEXT) {
+      if (!last || last.n !== undefined || mark || last.end === this.floor || last.end !== this.end || last.lines >= PIECE_LINES || last.size + line.length > PIECE_TEXT) {
         last = { at: this.end, end: this.end, lines: 0, size: 0, text: "", node: this.#block(), waiting: "" };
         this.#push(last);
       }
