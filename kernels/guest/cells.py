@@ -9,7 +9,7 @@ import sys
 from typing import Any, Callable, Dict, Iterator
 
 from .failures import Outcome, describe, exit_outcome, format_traceback, trim
-from .signals import interruptible
+from .signals import allow_interrupts, end_interrupts
 
 
 class Cells:
@@ -32,10 +32,11 @@ class Cells:
         self._outcome = {}
         with self._replacing_run(plain):
             try:
-                with interruptible():
-                    reply = await self._do_execute(code, silent, *args, **kwargs)
+                reply = await self._do_execute(code, silent, *args, **kwargs)
             except KeyboardInterrupt as error:
                 reply = self._interrupted(error)
+            finally:
+                end_interrupts()
         if plain:
             ok = reply["status"] == "ok"
             reply["rmi"] = self._outcome or {"exit_code": 0 if ok else 1}
@@ -84,6 +85,8 @@ class Cells:
                 self._shell.__dict__.pop(name, None)
 
     async def _run_statements(self, *args: Any, **kwargs: Any) -> Any:
+        # Not before: what ipykernel and IPython do until here may take one for something else.
+        allow_interrupts()
         failed = await type(self._shell).run_ast_nodes(self._shell, *args, **kwargs)
         if self._in_fork():
             # A fork in the cell that ran to its end: it must not become a second kernel.

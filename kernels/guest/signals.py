@@ -6,6 +6,7 @@ cost the reply, so there it is noted: it may be meant for a request that is stil
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -41,6 +42,7 @@ def note_interrupts() -> None:
             signal.signal(signal.SIGINT, _note)
         except KeyboardInterrupt:
             # It came at the last moment, before the change.
+            _note()
             continue
         return
 
@@ -51,16 +53,61 @@ def forget_interrupts(before: float) -> None:
         _noted[0] = 0.0
 
 
+def _interrupt(loop: asyncio.AbstractEventLoop) -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+    with contextlib.suppress(RuntimeError):
+        # One that waits for a cell that awaits notices the signal only with its next event.
+        loop.call_soon_threadsafe(lambda: None)
+
+
 def _repeat_soon() -> None:
-    again = threading.Timer(_SOON, os.kill, (os.getpid(), signal.SIGINT))
+    again = threading.Timer(_SOON, _interrupt, (asyncio.get_running_loop(),))
     again.daemon = True
     again.start()
     _repeating.append(again)
 
 
+def _repeat_no_more() -> bool:
+    """Whether one was to be repeated, or has been."""
+    was_any = bool(_repeating)
+    while _repeating:
+        _repeating.pop().cancel()
+    return was_any
+
+
+def allow_interrupts() -> bool:
+    """From now on SIGINT raises KeyboardInterrupt; whether that is a change. It is none where a
+    program has a handler, or ipykernel has one that cancels a cell that awaits."""
+    is_change = _getsignal(signal.SIGINT) is _note
+    if is_change:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if _noted[0]:
+        _noted[0] = 0.0
+        # Not at once: raised here, it would hit the code around the program.
+        _repeat_soon()
+    return is_change
+
+
+def end_interrupts() -> None:
+    """SIGINT is noted from now on. What has ended by itself needs none, and what comes next is to
+    have none."""
+    note_interrupts()
+    _repeat_no_more()
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Let SIGINT raise KeyboardInterrupt within the block."""
+    allow_interrupts()
+    try:
+        yield
+    finally:
+        end_interrupts()
+
+
 def keep_interrupts(events: Any) -> None:
-    """An interrupt that hits what IPython calls before a cell is repeated: IPython would take it
-    for an error of that callback and begin the program."""
+    """What IPython calls before a cell can be interrupted. The interrupt is for the program, too,
+    which IPython would begin as if nothing had happened."""
     trigger = events.trigger
 
     def trigger_or_repeat(event: str, *args: Any, **kwargs: Any) -> None:
@@ -68,32 +115,20 @@ def keep_interrupts(events: Any) -> None:
             trigger(event, *args, **kwargs)
             return
         for callback in list(events.callbacks[event]):
+            is_change = allow_interrupts()
             try:
                 callback(*args, **kwargs)
             except KeyboardInterrupt:
-                _repeat_soon()
+                _note()
             except Exception:
                 print("Error in callback %s (for %s):" % (callback, event))
                 events.shell.showtraceback()
+            if is_change:
+                note_interrupts()
+            if _repeat_no_more():
+                _note()
 
     events.trigger = trigger_or_repeat
-
-
-@contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """Let SIGINT raise KeyboardInterrupt within the block."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    if _noted[0]:
-        _noted[0] = 0.0
-        # Not at once: raised here, it would hit the code around the program.
-        _repeat_soon()
-    try:
-        yield
-    finally:
-        note_interrupts()
-        while _repeating:
-            # What has ended by itself needs no interrupt, and what comes next is to have none.
-            _repeating.pop().cancel()
 
 
 class Signals:
