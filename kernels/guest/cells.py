@@ -9,7 +9,7 @@ import sys
 from typing import Any, Callable, Dict, Iterator
 
 from .failures import Outcome, describe, exit_outcome, format_traceback, trim
-from .signals import allow_interrupts, end_interrupts
+from .signals import allow_interrupts, end_interrupts, interruptible_where_it_computes
 
 
 class Cells:
@@ -87,7 +87,9 @@ class Cells:
     async def _run_statements(self, *args: Any, **kwargs: Any) -> Any:
         # Not before: what ipykernel and IPython do until here may take one for something else.
         allow_interrupts()
-        failed = await type(self._shell).run_ast_nodes(self._shell, *args, **kwargs)
+        code = Cells._run_statements.__code__
+        with interruptible_where_it_computes(code, self._shell.user_ns):
+            failed = await type(self._shell).run_ast_nodes(self._shell, *args, **kwargs)
         if self._in_fork():
             # A fork in the cell that ran to its end: it must not become a second kernel.
             self._leave_fork(int(bool(failed)))

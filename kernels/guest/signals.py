@@ -105,6 +105,39 @@ def interruptible() -> Iterator[None]:
         end_interrupts()
 
 
+@contextlib.contextmanager
+def interruptible_where_it_computes(code: Any, namespace: Dict[str, Any]) -> Iterator[None]:
+    """ipykernel has SIGINT cancel a cell that awaits, which takes effect where it awaits next.
+    Within the block it raises KeyboardInterrupt where the cell itself computes: in `namespace`,
+    called by a function that has this code."""
+    cancel: Any = _getsignal(signal.SIGINT)
+    if getattr(cancel, "__module__", "") != "ipykernel.ipkernel":
+        yield
+        return
+
+    def handle(number: int, frame: Any) -> None:
+        if _computes(frame, code, namespace):
+            raise KeyboardInterrupt
+        cancel(number, frame)
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        if _getsignal(signal.SIGINT) is handle:
+            signal.signal(signal.SIGINT, cancel)
+
+
+def _computes(frame: Any, code: Any, namespace: Dict[str, Any]) -> bool:
+    # Not in a task of its own, and not in what IPython does around it: that would end the loop.
+    is_program = False
+    while frame is not None and frame.f_code is not code:
+        if frame.f_globals is namespace and frame.f_code.co_name == "<module>":
+            is_program = True
+        frame = frame.f_back
+    return is_program and frame is not None
+
+
 def keep_interrupts(events: Any) -> None:
     """What IPython calls before a cell can be interrupted. The interrupt is for the program, too,
     which IPython would begin as if nothing had happened."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
+from kernels.execution import CodeRequest
 from kernels.outputs import Error
-from tests.conftest import RESUMED_TOO
+from kernels.result import State
+from tests.conftest import RESUMED_TOO, until
 from tests.kernels.differential import Bench
 
 pytestmark = [
@@ -63,6 +67,31 @@ async def test_at_any_line_before_the_program(bench: Bench, kind: str) -> None:
         result = await bench.cell(LONG[kind])
         assert (result.exit_code, number) == (130, number)
         assert isinstance(result.outputs[0], Error)
+    assert await bench.shown("kept") == "'here'"
+
+
+AWAITING = {
+    "where it computes": "await asyncio.sleep(0)\nbegun()\nwhile True: pass",
+    "where it waits": "begun()\nawait asyncio.sleep(600)",
+    "where a task computes": (
+        "async def compute():\n"
+        "    begun()\n"
+        "    for n in range(10**9): await asyncio.sleep(0)\n"
+        "await asyncio.gather(compute(), compute())"
+    ),
+}
+
+
+@pytest.mark.parametrize("where", AWAITING)
+async def test_in_a_cell_that_awaits(bench: Bench, where: str) -> None:
+    """Also where it computes, which a cancellation would not end."""
+    path = str(bench.folder / "begun")
+    await bench.cell(f"import asyncio\nkept = 'here'\ndef begun(): open({path!r}, 'w').close()")
+    run = bench.registry.submit("", bench.session, CodeRequest(AWAITING[where]), 60)
+    await until(lambda: os.path.exists(path))
+    run.stop()
+    result = await run.result()
+    assert (result.exit_code, result.state) == (130, State.KEPT)
     assert await bench.shown("kept") == "'here'"
 
 
