@@ -58,6 +58,14 @@ def kill(house: House, victim: str, at_the_step: int) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
+async def adopted(house: House, pid: int) -> int:
+    """Wait until this process is the warden's child: until then it belongs to what makes it, and is
+    killed with that. Returns it."""
+    warden = house.backend._processes._popen.pid  # type: ignore[union-attr]
+    await until(lambda: psutil.Process(pid).ppid() == warden)
+    return pid
+
+
 async def tidy(house: House) -> None:
     """There are no more processes and files than of a kernel and a checkpoint for each session."""
 
@@ -194,7 +202,7 @@ class TestResuming:
             await ready(house, holds)
             holds.arm(case.step)
             run = house.registry.submit("", "default", CodeRequest(DIES), 20)
-            kill(house, victim, await holds.reached())
+            kill(house, victim, await adopted(house, await holds.reached()))
             holds.go_on()
             result = await run.result()
             assert (result.status, result.state) == (Status.DIED, case.state), case
@@ -213,7 +221,7 @@ class TestResuming:
             session = house.session()
             holds.arm(case.step)
             rewinding = asyncio.ensure_future(house.registry.rewind("", "default"))
-            kill(house, victim, await holds.reached())
+            kill(house, victim, await adopted(house, await holds.reached()))
             holds.go_on()
             if case.state is State.RESTORED:
                 await rewinding
