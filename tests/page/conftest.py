@@ -196,6 +196,9 @@ def runs(page: Page) -> Any:
 async def look(page: Page, session: str) -> Any:
     """Go to the view of a session, by its link; its newest run, unfolded."""
     await page.locator("#session-list a", has=page.get_by_text(session, exact=True)).first.click()
+    # Until then the runs are those of the view before.
+    head = page.locator(".view.one > .session-head").get_by_role("heading", level=1)
+    await head.filter(has_text=session).wait_for()
     card = runs(page).first
     await card.locator(".body").wait_for()
     return card
